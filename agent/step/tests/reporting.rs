@@ -1,0 +1,242 @@
+//! What is told, when, and that silence is the rule.
+
+mod node;
+
+use std::collections::BTreeSet;
+
+use drop_agent_step::{Effect, Input, WriteKind, WriteResult};
+use drop_protocol::names::REPORT_MAX_BYTES;
+use drop_protocol::{Catalog, ImagePullPolicy};
+use node::{DIGEST, Node, OTHER_DIGEST, catalog, grant, image, secs};
+
+/// An idle node that holds and has told the image `a`.
+fn holding_a() -> Node {
+    let mut node = Node::idle();
+    node.images.insert(image("a").reference, DIGEST.to_owned());
+    node.images_changed();
+    node.step(Input::Catalog(catalog(2, &[image("a")])));
+    node.advance(secs(4));
+    node.apply(WriteKind::Report);
+    node.advance(secs(60));
+    node
+}
+
+#[test]
+fn an_idle_node_writes_nothing() {
+    let mut node = holding_a();
+    let before = node.writes().len();
+    node.advance(secs(3600));
+    node.images.insert("docker.io/library/unrelated:1".to_owned(), DIGEST.to_owned());
+    node.images_changed();
+    node.step(Input::Catalog(catalog(9, &[image("a"), image("absent")])));
+    node.advance(secs(3600));
+    assert_eq!(node.writes().len(), before);
+}
+
+#[test]
+fn a_restart_alone_writes_nothing() {
+    let mut node = holding_a();
+    let before = node.writes().len();
+    node.restart("process-2");
+    node.see_lease();
+    node.step(Input::Catalog(catalog(2, &[image("a")])));
+    node.answer_list();
+    node.advance(secs(600));
+    assert_eq!(node.writes().len(), before);
+}
+
+#[test]
+fn held_images_that_are_newly_listed_are_told_within_the_time_asked_for() {
+    let mut node = Node::idle();
+    node.images.insert("docker.io/library/nginx:latest".to_owned(), DIGEST.to_owned());
+    node.images_changed();
+    let mut nginx = image("nginx");
+    nginx.reference = "nginx".to_owned();
+    node.step(Input::Catalog(catalog(2, &[nginx])));
+    node.advance(secs(4));
+    node.apply(WriteKind::Report);
+    let report = node.report();
+    assert_eq!(report.catalog, 2);
+    assert_eq!(report.images["uid-nginx"].digest.as_deref(), Some(DIGEST));
+    assert_eq!(report.images["uid-nginx"].reference, "nginx", "as the user wrote it");
+}
+
+#[test]
+fn an_evicted_image_is_told_at_once_and_counted() {
+    let mut node = holding_a();
+    node.images.clear();
+    node.images_changed();
+    node.apply(WriteKind::Report);
+    let entry = node.report().images[&image("a").uid].clone();
+    assert_eq!((entry.digest, entry.evictions.unwrap().count), (None, 1));
+}
+
+#[test]
+fn evictions_add_up_until_the_image_has_stayed_for_a_day() {
+    let mut node = holding_a();
+    let round = |node: &mut Node, stays| {
+        node.images.insert(image("a").reference, DIGEST.to_owned());
+        node.images_changed();
+        node.apply(WriteKind::Report);
+        node.advance(secs(stays));
+        node.images.clear();
+        node.images_changed();
+        node.apply(WriteKind::Report);
+        node.advance(secs(60));
+        node.report().images[&image("a").uid].evictions.as_ref().unwrap().count
+    };
+    node.images.clear();
+    node.images_changed();
+    node.apply(WriteKind::Report);
+    node.advance(secs(60));
+    assert_eq!(round(&mut node, 600), 2);
+    assert_eq!(round(&mut node, 600), 3);
+    assert_eq!(round(&mut node, 24 * 3600), 1);
+}
+
+#[test]
+fn an_image_that_went_while_no_agent_ran_is_an_eviction_too() {
+    let mut node = holding_a();
+    node.images.clear();
+    node.restart("process-2");
+    node.see_lease();
+    node.step(Input::Catalog(catalog(2, &[image("a")])));
+    node.answer_list();
+    node.apply(WriteKind::Report);
+    assert_eq!(node.report().images[&image("a").uid].evictions.as_ref().unwrap().count, 1);
+}
+
+#[test]
+fn a_pull_that_finishes_while_images_are_listed_is_no_eviction() {
+    let mut node = Node::working(&[image("a"), image("b")]);
+    node.step(Input::ImagesChanged);
+    node.elapsed += secs(1);
+    node.step(Input::Tick);
+    let before = drop_agent_step::Inventory::default();
+    node.pull_succeeds();
+    node.open.retain(|effect| *effect != Effect::ListImages);
+    node.step(Input::Inventory(before));
+    node.answer_list();
+    node.pull_succeeds();
+    node.apply(WriteKind::Finish);
+    let entry = node.report().images[&image("a").uid].clone();
+    assert_eq!((entry.digest.as_deref(), entry.evictions), (Some(DIGEST), None));
+}
+
+#[test]
+fn while_a_grant_lives_reports_are_five_seconds_apart() {
+    let images: Vec<_> = (0..12).map(|n| image(&format!("i{n:02}"))).collect();
+    let mut node = Node::working(&images);
+    for _ in &images {
+        node.advance(secs(1));
+        node.pull_succeeds();
+        if node.open.iter().any(|e| matches!(e, Effect::WriteLease { kind: WriteKind::Renew, .. })) {
+            node.apply(WriteKind::Renew);
+        }
+    }
+    node.apply(WriteKind::Finish);
+    assert_eq!(node.writes(), [WriteKind::Take, WriteKind::Renew, WriteKind::Renew, WriteKind::Finish]);
+}
+
+#[test]
+fn an_edited_reference_begins_without_history() {
+    let mut node = holding_a();
+    let mut edited = image("a");
+    edited.reference = "registry.test/a:2".to_owned();
+    edited.pull_policy = ImagePullPolicy::Always;
+    node.images.insert(edited.reference.clone(), OTHER_DIGEST.to_owned());
+    node.images_changed();
+    node.step(Input::Catalog(catalog(3, std::slice::from_ref(&edited))));
+    node.advance(secs(4));
+    node.apply(WriteKind::Report);
+    let entry = node.report().images[&edited.uid].clone();
+    assert_eq!(entry.reference, edited.reference);
+    assert_eq!((entry.digest.as_deref(), entry.pulled_at), (Some(OTHER_DIGEST), None));
+}
+
+#[test]
+fn what_is_no_longer_wanted_costs_no_write() {
+    let mut node = holding_a();
+    let before = node.writes().len();
+    node.step(Input::Catalog(catalog(3, &[])));
+    node.advance(secs(60));
+    assert_eq!(node.writes().len(), before);
+}
+
+#[test]
+fn a_replaced_lease_starts_from_nothing() {
+    let mut node = Node::working(&[image("a")]);
+    node.pull_succeeds();
+    node.apply(WriteKind::Finish);
+    assert!(node.report().images[&image("a").uid].pulled_at.is_some());
+    node.create_lease("lease-2");
+    node.advance(secs(60));
+    node.see_lease();
+    node.apply(WriteKind::Report);
+    let entry = node.report().images[&image("a").uid].clone();
+    assert_eq!((entry.digest.as_deref(), entry.pulled_at), (Some(DIGEST), None));
+}
+
+#[test]
+fn a_report_that_conflicts_is_decided_again() {
+    let mut node = holding_a();
+    node.images.clear();
+    node.images_changed();
+    let issue = node.lease().issue_patch(&grant(1, &[image("b")]), secs(60));
+    assert!(node.patch(&issue));
+    node.refuse_write(WriteKind::Report, WriteResult::Conflict);
+    node.answer_read();
+    node.answer_leader();
+    node.apply(WriteKind::Take);
+    node.pull_succeeds();
+    node.apply(WriteKind::Finish);
+    assert_eq!(node.report().images[&image("a").uid].digest, None);
+}
+
+#[test]
+fn a_report_stays_within_its_size_and_says_how_many_were_left_out() {
+    let mut node = Node::idle();
+    let mut wanted = Catalog { generation: 2, answer_within: secs(4), ..Catalog::default() };
+    for n in 0..2000 {
+        let reference = format!("registry.test/{}{n:04}:1", "x".repeat(100));
+        node.images.insert(reference.clone(), DIGEST.to_owned());
+        wanted.wanted.insert(reference, BTreeSet::from([format!("uid-{n}")]));
+    }
+    node.images_changed();
+    node.step(Input::Catalog(wanted));
+    node.advance(secs(4));
+    node.apply(WriteKind::Report);
+    let report = node.report();
+    assert!(report.encode().len() < REPORT_MAX_BYTES);
+    assert!(report.encode().len() > REPORT_MAX_BYTES - 1024, "no more is left out than has to be");
+    assert_eq!(report.left_out as usize + report.images.len(), 2000);
+    assert!(report.images.contains_key("uid-0") && !report.images.contains_key("uid-1999"));
+    let before = node.writes().len();
+    node.advance(secs(600));
+    assert_eq!(node.writes().len(), before, "and it is not written again and again");
+}
+
+#[test]
+fn a_lost_catalog_forgets_nothing() {
+    let mut node = holding_a();
+    let before = node.writes().len();
+    node.step(Input::CatalogGone);
+    node.advance(secs(60));
+    assert_eq!(node.writes().len(), before);
+}
+
+#[test]
+fn a_restarted_agent_that_finishes_before_it_has_a_catalog_drops_no_entry() {
+    let mut node = holding_a();
+    node.issue(&grant(1, &[image("b")]));
+    node.answer_leader();
+    node.apply(WriteKind::Take);
+    node.restart("process-2");
+    node.see_lease();
+    node.answer_list();
+    node.apply(WriteKind::Take);
+    node.pull_succeeds();
+    node.apply(WriteKind::Finish);
+    let names: Vec<_> = node.report().images.into_keys().collect();
+    assert_eq!(names, [image("a").uid, image("b").uid]);
+}

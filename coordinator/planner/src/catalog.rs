@@ -1,0 +1,79 @@
+//! What the catalog is to say, and when it is rewritten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use drop_protocol::Catalog;
+
+use crate::cluster::{CachedImage, World};
+use crate::memory::WriteKey;
+use crate::targets;
+use crate::wake::Wake;
+
+/// While things change, it is rewritten no more often than this.
+const GAP: Duration = Duration::from_secs(5);
+/// The references may take so many bytes: a ConfigMap holds 1 MiB.
+const ROOM: usize = 900 * 1024;
+
+/// How long agents may take to answer a newly listed reference.
+pub(crate) fn answer_within(world: &World) -> Duration {
+    let nodes = world.cluster.nodes.values().filter(|node| targets::can_hold_images(node)).count();
+    Duration::from_millis(2000 + u64::try_from(nodes).unwrap_or(u64::MAX).saturating_mul(5))
+}
+
+/// The CachedImages that find room in the catalog: all that can be acted on, up to its size.
+pub(crate) fn listable(world: &World) -> impl Iterator<Item = &CachedImage> {
+    let mut room = ROOM;
+    world
+        .cluster
+        .images
+        .values()
+        .map(AsRef::as_ref)
+        .filter(|image| {
+            image.problem.is_none() && !image.reference.is_empty() && !image.reference.contains([' ', '\n'])
+        })
+        .take_while(move |image| {
+            let bytes = image.reference.len() + image.uid.len() + 2;
+            room.checked_sub(bytes).inspect(|left| room = *left).is_some()
+        })
+}
+
+/// The new content, if it is to be written now.
+pub(crate) fn plan(world: &World, wake: &Wake) -> Option<Catalog> {
+    let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for image in listable(world) {
+        wanted.entry(&image.reference).or_default().insert(&image.uid);
+    }
+    let stored = world.cluster.catalog.as_ref().map(|stored| &stored.catalog);
+    if stored.is_some_and(|stored| says(stored, &wanted)) {
+        return None;
+    }
+    let writes = &world.memory.writes;
+    let not_before = writes
+        .catalog
+        .map(|at| at.after(GAP))
+        .max(writes.left_alone_until(&WriteKey::Catalog))
+        .max(world.memory.bursts.all_settled());
+    if not_before.is_some_and(|at| wake.ahead(at)) {
+        return None;
+    }
+    // Above every generation that a report answers: the ConfigMap may have been deleted by hand.
+    let answered =
+        world.cluster.leases.values().filter_map(|lease| Some(lease.report.as_ref()?.catalog)).max();
+    let generation = stored.map(|stored| stored.generation).max(answered).unwrap_or_default();
+    Some(Catalog {
+        generation: generation.saturating_add(1),
+        answer_within: answer_within(world),
+        wanted: wanted
+            .into_iter()
+            .map(|(reference, uids)| (reference.to_owned(), uids.into_iter().map(str::to_owned).collect()))
+            .collect(),
+    })
+}
+
+fn says(stored: &Catalog, wanted: &BTreeMap<&str, BTreeSet<&str>>) -> bool {
+    stored.wanted.len() == wanted.len()
+        && stored.wanted.iter().zip(wanted).all(|((stored, stored_uids), (reference, uids))| {
+            stored == reference && stored_uids.iter().map(String::as_str).eq(uids.iter().copied())
+        })
+}

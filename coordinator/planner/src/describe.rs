@@ -1,0 +1,133 @@
+//! A plan as text: for traces and for tests that show a whole plan.
+
+use std::fmt;
+
+use drop_protocol::Monotonic;
+
+use crate::plan::{EventType, Issue, IssueKind, Plan, StatusWrite, Withdraw, WithdrawKind};
+use crate::status::{ConditionStatus, Phase};
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for lease in &self.create_leases {
+            writeln!(f, "create lease {} for node {}", lease.node, lease.node_uid)?;
+        }
+        for lease in &self.delete_leases {
+            writeln!(f, "delete lease {} uid {} version {}", lease.node, lease.uid, lease.resource_version)?;
+        }
+        for withdraw in &self.withdrawals {
+            writeln!(f, "{withdraw}")?;
+        }
+        for policy in &self.issues {
+            let name = if policy.policy.is_empty() { "the built-in policy" } else { &policy.policy };
+            writeln!(f, "issue under {name}, {:?} apart:", policy.delay)?;
+            for issue in &policy.issues {
+                writeln!(f, "  {issue}")?;
+            }
+        }
+        if let Some(catalog) = &self.catalog {
+            let within = catalog.answer_within;
+            writeln!(f, "catalog generation {}, answer within {within:?}:", catalog.generation)?;
+            for (reference, uids) in &catalog.wanted {
+                let uids: Vec<&str> = uids.iter().map(String::as_str).collect();
+                writeln!(f, "  {reference} {}", uids.join(","))?;
+            }
+        }
+        for status in &self.statuses {
+            writeln!(f, "{status}")?;
+        }
+        for event in &self.events {
+            let kind = match event.kind {
+                EventType::Normal => "normal",
+                EventType::Warning => "warning",
+            };
+            writeln!(f, "event {}: {kind} {}: {}", event.image, event.reason, event.note)?;
+        }
+        for (image, node, reason) in self.waiting.iter() {
+            write!(f, "waits {image} on {node}: {}", reason.as_str())?;
+            match reason.until() {
+                Some(until) => writeln!(f, " until {}", At(until))?,
+                None => writeln!(f)?,
+            }
+        }
+        match self.wake_at {
+            Some(at) => writeln!(f, "wake at {}", At(at)),
+            None => writeln!(f, "wake never"),
+        }
+    }
+}
+
+/// A point in time in seconds.
+struct At(Monotonic);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0.since_start())
+    }
+}
+
+impl fmt::Display for Withdraw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let grant = self.grant.as_ref().map_or("unreadable", |id| id.as_str());
+        match &self.kind {
+            WithdrawKind::Remove => write!(f, "remove grant {grant} from {}: {}", self.node, self.reason),
+            WithdrawKind::Mark(mark) => {
+                write!(f, "mark grant {grant} of {}: {}", self.node, self.reason)?;
+                if !mark.unwanted.is_empty() {
+                    write!(f, ", unwanted {}", mark.unwanted.join(" "))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Issue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            IssueKind::New => "new",
+            IssueKind::Restamp => "restamp",
+            IssueKind::Repeat => "repeat",
+        };
+        write!(f, "{kind} {} to {} at version {}:", self.grant.id, self.node, self.resource_version)?;
+        for image in &self.grant.images {
+            write!(f, " {}{}", image.name, if image.refresh { "(refresh)" } else { "" })?;
+        }
+        if self.grant.withdrawn.is_some() {
+            write!(f, ", withdrawn")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for StatusWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = &self.status;
+        let phase = match status.phase {
+            Some(Phase::Pending) => "Pending",
+            Some(Phase::Pulling) => "Pulling",
+            Some(Phase::Ready) => "Ready",
+            Some(Phase::Degraded) => "Degraded",
+            None => "none",
+        };
+        write!(f, "status {}: {phase} {}, pulling on {}", self.image, status.ready, status.nodes_pulling)?;
+        for condition in &status.conditions {
+            let value = match condition.status {
+                ConditionStatus::True => "True",
+                ConditionStatus::False => "False",
+                ConditionStatus::Unknown => "Unknown",
+            };
+            write!(f, "\n  {} {value} {}: {}", condition.kind, condition.reason, condition.message)?;
+        }
+        if let Some(digest) = &status.resolved_digest {
+            write!(f, "\n  digest {digest}")?;
+        }
+        for failed in &status.failed_nodes {
+            write!(f, "\n  failed {} {} x{}", failed.node, failed.reason, failed.attempts)?;
+        }
+        for waiting in &status.waiting {
+            write!(f, "\n  waiting {} x{}", waiting.reason, waiting.nodes)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! What one grant carries.
+
+use drop_protocol::names::{GRANT_MAX_BYTES, GRANT_MAX_IMAGES};
+use drop_protocol::{Grant, GrantedImage, grant};
+
+use super::candidates::Candidate;
+use super::{DURATION, new_id};
+use crate::plan::{Issue, IssueKind};
+use crate::survey::{Need, Survey};
+
+/// The issue of a new grant to `candidate`: its due images in order, none of a priority value above `limit`.
+pub(super) fn issue(
+    survey: &Survey<'_>,
+    pacing: usize,
+    candidate: &Candidate,
+    limit: Option<i32>,
+    sequence: u64,
+) -> Option<Issue> {
+    let node = survey.nodes.get(candidate.node)?;
+    let lease = survey.world.cluster.leases.get(&node.node.name)?;
+    let limit = limit.map_or(i32::MAX, |limit| limit.max(candidate.priority));
+    let images = candidate
+        .images
+        .iter()
+        .filter_map(|ix| {
+            let facts = survey.images.get(*ix).filter(|facts| facts.image.priority <= limit)?;
+            let position = facts.pairs.binary_search_by_key(&candidate.node, |pair| pair.node).ok()?;
+            let Need::Due { refresh, .. } = facts.pairs.get(position)?.need else { return None };
+            Some(GrantedImage {
+                name: facts.image.name.clone(),
+                uid: facts.image.uid.clone(),
+                reference: facts.image.reference.clone(),
+                pull_policy: facts.image.pull_policy,
+                refresh,
+                secrets: facts.image.secrets.clone(),
+            })
+        })
+        .take(GRANT_MAX_IMAGES)
+        .collect();
+    let mut grant = Grant {
+        version: grant::VERSION,
+        id: new_id(survey, sequence),
+        epoch: survey.leadership.epoch.clone(),
+        policy: survey.pacings.all.get(pacing)?.name.to_owned(),
+        issued_at: survey.now.wall,
+        withdrawn: None,
+        images,
+    };
+    while grant.images.len() > 1 && grant.encode().len() > GRANT_MAX_BYTES {
+        grant.images.pop();
+    }
+    (!grant.images.is_empty()).then(|| Issue {
+        node: node.node.name.clone(),
+        lease_uid: lease.uid.clone(),
+        resource_version: lease.resource_version,
+        grant,
+        duration: DURATION,
+        kind: IssueKind::New,
+    })
+}
+
+/// From here on the pairs of `issue` count as in flight.
+pub(super) fn note_in_flight(survey: &mut Survey<'_>, issue: &Issue) {
+    let Some(node) = survey.nodes.iter().position(|facts| facts.node.name == issue.node) else { return };
+    for granted in &issue.grant.images {
+        let facts = survey.images.iter_mut().find(|facts| facts.image.uid == granted.uid);
+        let Some(facts) = facts else { continue };
+        if let Ok(position) = facts.pairs.binary_search_by_key(&node, |pair| pair.node)
+            && let Some(pair) = facts.pairs.get_mut(position)
+        {
+            pair.need = Need::InFlight;
+        }
+    }
+}

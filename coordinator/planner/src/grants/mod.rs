@@ -1,0 +1,209 @@
+//! Hands out free slots: which node gets one, and what its grant carries.
+//!
+//! A free slot goes to the node with the due pair of the lowest priority value; then to the one that waited longest;
+//! then by name. Nodes with nothing but pairs that failed before, or are cached and due for a check, come behind, the
+//! one that waited longest first; nodes that let their last grant pass come behind all others. What can't be pulled
+//! now holds up nobody, and no slot stays empty because of priority.
+
+mod batch;
+mod candidates;
+mod reissue;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use drop_protocol::lease::DEFAULT_DURATION;
+use drop_protocol::{GrantId, Monotonic};
+
+use crate::memory::writes::StartAllowed;
+use crate::plan::{Issue, PolicyIssues, Withdraw};
+use crate::policy::Pacing;
+use crate::slots::Slots;
+use crate::survey::{Need, Survey};
+use crate::waiting::WaitReason;
+use crate::wake::Wake;
+use crate::withdraw;
+use candidates::{Candidate, Queue};
+
+/// From this delay on, one pass starts one node at most: a pass of its own comes when the delay is over.
+const SEVERAL_A_PASS: Duration = Duration::from_millis(100);
+
+/// What was shared out.
+#[derive(Debug, Default)]
+pub(crate) struct Handout {
+    pub(crate) issues: Vec<PolicyIssues>,
+    pub(crate) withdrawals: Vec<Withdraw>,
+}
+
+/// Shares out the free slots. `orphans` are nodes with an untaken grant of an earlier leader.
+pub(crate) fn hand_out(survey: &mut Survey<'_>, orphans: &[String], wake: &Wake) -> Handout {
+    let mut desk = Desk {
+        slots: Slots::count(survey.memory),
+        started: BTreeMap::new(),
+        next_grant: survey.memory.writes.next_grant,
+        withdrawals: Vec::new(),
+    };
+    for ghost in &survey.memory.leases.ghosts {
+        wake.ahead(ghost.until);
+    }
+    reissue::repeats(survey, &mut desk, wake);
+    reissue::restamps(survey, &mut desk, orphans, wake);
+    let mut queues = candidates::queues(survey);
+    while let Some((pacing, place)) = desk.next(survey, &queues, wake) {
+        let Some(queue) = queues.get_mut(pacing) else { break };
+        let limit = queue.limit(place, desk.free(survey, pacing));
+        let candidate = queue.remove(place);
+        if let Some(issue) = batch::issue(survey, pacing, &candidate, limit, desk.next_grant) {
+            desk.next_grant += 1;
+            batch::note_in_flight(survey, &issue);
+            if let Some(facts) = survey.pacings.all.get(pacing) {
+                desk.slots.take(facts.name);
+            }
+            desk.start(issue);
+        }
+        for queue in &mut queues {
+            queue.forget_node(candidate.node);
+        }
+    }
+    for (pacing, queue) in queues.iter().enumerate() {
+        let Some(facts) = survey.pacings.all.get(pacing) else { continue };
+        let answering = queue.answering();
+        if answering > 0 && desk.free(survey, pacing) == 0 {
+            desk.withdrawals.extend(withdraw::turns(survey, facts.name, answering, wake));
+        }
+    }
+    explain(survey, &desk, wake);
+    desk.finish(survey)
+}
+
+/// What is given out in this pass.
+struct Desk<'w> {
+    slots: Slots<'w>,
+    /// Issues by name of the policy.
+    started: BTreeMap<String, Vec<Issue>>,
+    next_grant: u64,
+    withdrawals: Vec<Withdraw>,
+}
+
+impl<'w> Desk<'w> {
+    fn free(&self, survey: &Survey<'w>, pacing: usize) -> u32 {
+        let Some(facts) = survey.pacings.all.get(pacing) else { return 0 };
+        facts.max_nodes.saturating_sub(self.slots.taken(facts.name))
+    }
+
+    /// Whether `node` may start under the pacing now, as far as the delay between nodes goes.
+    fn may_start(&self, survey: &Survey<'_>, pacing: usize, node: &str) -> Result<(), WaitReason> {
+        let Some(facts) = survey.pacings.all.get(pacing) else { return Err(WaitReason::WaitingForSlot) };
+        if facts.delay >= SEVERAL_A_PASS
+            && self.started.get(facts.name).into_iter().flatten().any(|issue| issue.node != node)
+        {
+            let until = survey.now.monotonic.after(facts.delay);
+            return Err(WaitReason::MinDelay { until });
+        }
+        let lease = survey.world.cluster.leases.get(node).map_or("", |lease| lease.uid.as_str());
+        match survey.memory.writes.start_allowed(facts.name, lease, facts.delay) {
+            StartAllowed::From(until) if until > survey.now.monotonic => Err(WaitReason::MinDelay { until }),
+            StartAllowed::OnceSettled => Err(WaitReason::WaitingForSlot),
+            StartAllowed::Now | StartAllowed::From(_) => Ok(()),
+        }
+    }
+
+    /// Whether anybody may start under the pacing now: images that come together share their grants.
+    fn may_anybody_start(&self, survey: &Survey<'_>, pacing: usize) -> Result<(), WaitReason> {
+        let Some(facts) = survey.pacings.all.get(pacing) else { return Ok(()) };
+        let settled = survey.memory.bursts.settled(facts.name).unwrap_or_default();
+        let until = after_election(survey, facts).max(settled);
+        if until > survey.now.monotonic { Err(WaitReason::MinDelay { until }) } else { Ok(()) }
+    }
+
+    /// The number of the pacing and the place in its queue of the next node to get a slot.
+    fn next(&self, survey: &Survey<'w>, queues: &[Queue], wake: &Wake) -> Option<(usize, usize)> {
+        let mut best: Option<(&Candidate, usize, usize)> = None;
+        for (pacing, queue) in queues.iter().enumerate() {
+            if self.free(survey, pacing) == 0 {
+                continue;
+            }
+            let Some((place, candidate)) = queue.first() else { continue };
+            let Some(node) = survey.nodes.get(candidate.node) else { continue };
+            let allowed = self
+                .may_anybody_start(survey, pacing)
+                .and_then(|()| self.may_start(survey, pacing, &node.node.name));
+            match allowed {
+                Err(WaitReason::MinDelay { until }) => {
+                    wake.ahead(until);
+                }
+                Err(_) => {}
+                Ok(()) if best.is_none_or(|(other, ..)| candidate.order() < other.order()) => {
+                    best = Some((candidate, pacing, place));
+                }
+                Ok(()) => {}
+            }
+        }
+        best.map(|(_, pacing, place)| (pacing, place))
+    }
+
+    fn start(&mut self, issue: Issue) {
+        self.started.entry(issue.grant.policy.clone()).or_default().push(issue);
+    }
+
+    fn finish(self, survey: &Survey<'_>) -> Handout {
+        let issues = self
+            .started
+            .into_iter()
+            .map(|(policy, issues)| {
+                let facts = survey.pacings.all.iter().find(|facts| facts.name == policy);
+                PolicyIssues { policy, delay: facts.map_or(Duration::ZERO, |facts| facts.delay), issues }
+            })
+            .collect();
+        Handout { issues, withdrawals: self.withdrawals }
+    }
+}
+
+/// Says of each pair that is due and got nothing what it waits for.
+fn explain(survey: &mut Survey<'_>, desk: &Desk<'_>, wake: &Wake) {
+    let mut reasons: BTreeMap<(usize, usize), WaitReason> = BTreeMap::new();
+    let mut found: Vec<(usize, usize, WaitReason)> = Vec::new();
+    for (ix, facts) in survey.images.iter().enumerate() {
+        for (position, pair) in facts.pairs.iter().enumerate() {
+            if !matches!(pair.need, Need::Due { .. }) {
+                continue;
+            }
+            let Some(node) = survey.nodes.get(pair.node) else { continue };
+            let started = || desk.started.values().flatten().any(|issue| issue.node == node.node.name);
+            let reason = reasons.entry((facts.pacing, pair.node)).or_insert_with(|| {
+                if node.busy || started() {
+                    WaitReason::NodeBusy
+                } else if desk.free(survey, facts.pacing) == 0 {
+                    WaitReason::WaitingForSlot
+                } else {
+                    desk.may_anybody_start(survey, facts.pacing)
+                        .and_then(|()| desk.may_start(survey, facts.pacing, &node.node.name))
+                        .err()
+                        .unwrap_or(WaitReason::WaitingForSlot)
+                }
+            });
+            if let WaitReason::MinDelay { until } = *reason {
+                wake.ahead(until);
+            }
+            found.push((ix, position, *reason));
+        }
+    }
+    for (ix, position, reason) in found {
+        if let Some(pair) = survey.images.get_mut(ix).and_then(|facts| facts.pairs.get_mut(position)) {
+            pair.need = Need::Waits(reason);
+        }
+    }
+}
+
+/// A new leader doesn't know when the last one started somebody: it waits one full delay.
+fn after_election(survey: &Survey<'_>, facts: &Pacing<'_>) -> Monotonic {
+    survey.leadership.since.after(facts.delay)
+}
+
+/// A grant of this leadership.
+fn new_id(survey: &Survey<'_>, sequence: u64) -> GrantId {
+    GrantId::new(&survey.leadership.epoch, sequence)
+}
+
+/// How long a grant lives without a renewal.
+const DURATION: Duration = DEFAULT_DURATION;

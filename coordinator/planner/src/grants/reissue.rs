@@ -1,0 +1,71 @@
+//! Issues that no free slot is needed for: repeats of unknown outcomes, and untaken grants of an earlier leader.
+
+use drop_protocol::{Grant, Withdrawal};
+
+use super::{DURATION, Desk, after_election, new_id};
+use crate::plan::{Issue, IssueKind};
+use crate::survey::Survey;
+use crate::wake::Wake;
+use crate::withdraw;
+
+/// Repeats issues whose outcome is unknown: on the same version of the Lease, so that it is applied once at most.
+///
+/// One that nobody wants any more is written as withdrawn: applied, it forestalls the original for good.
+pub(super) fn repeats(survey: &Survey<'_>, desk: &mut Desk<'_>, wake: &Wake) {
+    for (node, under_way) in &survey.memory.writes.unsettled {
+        let Some((_, at)) = under_way.unknown.filter(|_| !under_way.pending) else { continue };
+        if wake.ahead(at) {
+            continue;
+        }
+        let wanted = withdraw::wanted(survey, node, &under_way.issue.grant);
+        let mut issue = Issue { kind: IssueKind::Repeat, ..under_way.issue.clone() };
+        if !wanted.is_whole() {
+            let reason = withdraw::UNWANTED.to_owned();
+            issue.grant.withdrawn = Some(Withdrawal { reason, unwanted: wanted.unwanted });
+        }
+        desk.start(issue);
+    }
+}
+
+/// Takes over untaken grants of an earlier leader where cap and delay allow, and takes the others back.
+///
+/// A restamped grant starts its node now, whenever it was issued: where there is a delay between nodes, nobody knows
+/// how long ago the earlier leader started another.
+pub(super) fn restamps(survey: &Survey<'_>, desk: &mut Desk<'_>, orphans: &[String], wake: &Wake) {
+    for node in orphans {
+        let Some(lease) = survey.world.cluster.leases.get(node) else { continue };
+        if survey.memory.writes.unsettled.contains_key(node) {
+            continue;
+        }
+        let Some(grant) = &lease.grant else { continue };
+        let pacing = survey.pacings.all.iter().position(|pacing| pacing.name == grant.policy);
+        let able = survey.nodes.iter().any(|facts| &facts.node.name == node && facts.obstacle.is_none());
+        let allowed = pacing.is_some_and(|pacing| {
+            let Some(facts) = survey.pacings.all.get(pacing) else { return false };
+            // Its own slot is among those that are taken.
+            desk.slots.taken(facts.name) <= facts.max_nodes
+                && after_election(survey, facts) <= survey.now.monotonic
+                && desk.may_start(survey, pacing, node).is_ok()
+        });
+        if able && allowed {
+            let grant = Grant {
+                id: new_id(survey, desk.next_grant),
+                epoch: survey.leadership.epoch.clone(),
+                issued_at: survey.now.wall,
+                ..grant.clone()
+            };
+            desk.next_grant += 1;
+            let issue = Issue {
+                node: node.clone(),
+                lease_uid: lease.uid.clone(),
+                resource_version: lease.resource_version,
+                grant,
+                duration: DURATION,
+                kind: IssueKind::Restamp,
+            };
+            desk.start(issue);
+        } else {
+            desk.withdrawals.extend(withdraw::of_earlier_leader(survey, lease, wake));
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The pure planner: a snapshot of the cluster and a clock value in, a plan out.
+//!
+//! ```text
+//! Cluster ──► Memory::observe ──► World ──► plan(&World, now) ──► Plan ──► (somebody else executes it)
+//!                  ▲                                                            │
+//!                  └───────── issue_settled, status_written, write_failed … ◄───┘
+//! ```
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`cluster`] | what the API server says, as domain types |
+//! | [`status`] | `status` of a CachedImage, as a domain type |
+//! | [`memory`] | what a leader has itself seen since it leads |
+//! | [`plan`](mod@plan) | what is to be written, and when to plan again |
+//! | [`waiting`] | why a pair is not being pulled |
+//!
+//! Nothing here knows a Kubernetes client, reads a clock or draws a random number: the same world and time give the
+//! same plan. The README beside this crate tells how a plan comes about.
+
+pub mod cluster;
+pub mod memory;
+pub mod plan;
+pub mod status;
+pub mod waiting;
+
+mod backoff;
+mod catalog;
+mod describe;
+mod fold;
+mod grants;
+mod holds;
+mod leases;
+mod policy;
+mod slots;
+mod survey;
+mod targets;
+mod wake;
+mod withdraw;
+
+pub use cluster::{
+    AgentPod, CachedImage, Cluster, Leadership, Node, PullPolicy, StoredCatalog, Taint, TaintEffect,
+    Toleration, TolerationOperator, World,
+};
+pub use memory::{Memory, WriteKey, WriteOutcome};
+pub use plan::{
+    CreateLease, DeleteLease, EventType, Issue, IssueKind, Plan, PlannedEvent, PolicyIssues, StatusWrite,
+    Withdraw, WithdrawKind, plan,
+};
+pub use status::{Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, WaitingNodes};
+pub use waiting::{WaitReason, Waiting};

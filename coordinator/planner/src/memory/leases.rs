@@ -1,0 +1,189 @@
+//! Since when a Lease is unchanged, its live grant, and slots that outlive their Lease.
+//!
+//! A grant that is live occupies a slot until the API server itself has shown that it can't be pulled under any
+//! more. Whatever takes it out of sight in any other way leaves a *ghost* behind, which keeps the slot for one more
+//! duration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use drop_protocol::lease::DEFAULT_DURATION;
+use drop_protocol::{GrantId, GrantState, Monotonic, NodeLease};
+
+use super::Memory;
+use super::writes::UnderWay;
+use crate::cluster::Cluster;
+use crate::targets;
+
+/// All Leases, and the slots of those that are gone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LeasesMemory {
+    /// By name of the node.
+    pub(crate) seen: BTreeMap<String, LeaseMemory>,
+    pub(crate) ghosts: Vec<Ghost>,
+    /// Grants that our own writes take away, by node.
+    removing: BTreeMap<String, Removal>,
+}
+
+/// One Lease.
+#[derive(Debug, Clone)]
+pub(crate) struct LeaseMemory {
+    /// The version that was seen last.
+    pub(crate) lease: Arc<NodeLease>,
+    /// When that version was first seen.
+    pub(crate) unchanged_since: Monotonic,
+    /// Its live grant.
+    pub(crate) live: Option<LiveGrant>,
+}
+
+/// A grant that occupies a slot.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveGrant {
+    /// `None`: it can't be read, but somebody has taken it.
+    pub(crate) id: Option<GrantId>,
+    /// The policy whose slot it occupies; `None`: unknown, so one of every policy.
+    pub(crate) policy: Option<String>,
+    pub(crate) first_seen: Monotonic,
+    /// When it was first seen taken. Once taken, it stays so until it has ended.
+    pub(crate) taken: Option<Monotonic>,
+}
+
+/// A slot without a Lease that shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ghost {
+    pub(crate) node: String,
+    /// `None`: a slot of every policy.
+    pub(crate) policy: Option<String>,
+    pub(crate) until: Monotonic,
+}
+
+#[derive(Debug, Clone)]
+struct Removal {
+    id: Option<GrantId>,
+    /// Whether the node let it pass.
+    unanswered: bool,
+}
+
+impl LeasesMemory {
+    /// A Lease that was deleted just before the change of leader may still have somebody pulling under it: on a node
+    /// that has none, or where only the agent's Pod is left of a node that was deleted too.
+    pub(crate) fn count_nodes_without_lease(&mut self, cluster: &Cluster, now: Monotonic) {
+        let until = now.after(DEFAULT_DURATION);
+        let nodes =
+            cluster.nodes.iter().filter(|(_, node)| targets::can_hold_images(node)).map(|(name, _)| name);
+        let orphans = cluster.agents.keys().filter(|name| !cluster.nodes.contains_key(*name));
+        for name in nodes.chain(orphans).filter(|name| !cluster.leases.contains_key(*name)) {
+            self.ghosts.push(Ghost { node: name.clone(), policy: None, until });
+        }
+    }
+
+    /// The Lease of `node` is gone, or is another object now.
+    pub(crate) fn vanished(&mut self, node: &str, under_way: Option<UnderWay>, now: Monotonic) {
+        self.removing.remove(node);
+        let Some(seen) = self.seen.remove(node) else { return };
+        if let Some(live) = seen.live {
+            self.haunt(node, live.policy, seen.lease.duration, now);
+        } else if let Some(under_way) = under_way {
+            let duration = under_way.issue.duration.max(seen.lease.duration);
+            self.haunt(node, Some(under_way.issue.grant.policy), duration, now);
+        }
+    }
+
+    /// An issue was applied, and its grant was taken away before it was ever seen.
+    pub(crate) fn lost(&mut self, under_way: &UnderWay, now: Monotonic) {
+        let issue = &under_way.issue;
+        self.haunt(&issue.node, Some(issue.grant.policy.clone()), issue.duration, now);
+    }
+
+    fn haunt(&mut self, node: &str, policy: Option<String>, duration: Duration, now: Monotonic) {
+        self.ghosts.push(Ghost { node: node.to_owned(), policy, until: now.after(duration) });
+    }
+
+    /// A write of ours takes the grant `id` away from `node`, or may.
+    pub(crate) fn expect_removal(&mut self, node: &str, id: Option<GrantId>, unanswered: bool) {
+        self.removing.insert(node.to_owned(), Removal { id, unanswered });
+    }
+
+    /// Until when a ghost of this node keeps it from getting a grant or a new Lease.
+    pub(crate) fn haunted_until(&self, node: &str) -> Option<Monotonic> {
+        self.ghosts.iter().filter(|ghost| ghost.node == node).map(|ghost| ghost.until).max()
+    }
+}
+
+impl Memory {
+    /// Takes note of the grant in a Lease that has changed.
+    pub(super) fn observe_grant(&mut self, lease: &Arc<NodeLease>, now: Monotonic) {
+        let before = self.leases.seen.remove(&lease.node).and_then(|seen| seen.live);
+        let live = live_grant(lease, before.as_ref(), now);
+        if let Some(before) = &before {
+            let still_there = live.as_ref().is_some_and(|live| live.id == before.id);
+            let ended = match (&lease.grant, &before.id) {
+                (Some(grant), Some(id)) => &grant.id == id && matches!(lease.state(), GrantState::Ended(_)),
+                _ => false,
+            };
+            if !still_there && !ended {
+                self.taken_away(lease, before, now);
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(&lease.node) {
+            if live.is_some() || before.is_some() {
+                node.served_at = Some(now);
+            }
+            let answered = live.as_ref().is_some_and(|live| live.taken.is_some())
+                || matches!(lease.state(), GrantState::Ended(_));
+            if answered {
+                node.unanswered = None;
+            }
+        }
+        self.writes.failures.remove(&super::WriteKey::Withdraw(lease.node.clone()));
+        self.leases
+            .seen
+            .insert(lease.node.clone(), LeaseMemory { lease: Arc::clone(lease), unchanged_since: now, live });
+    }
+
+    /// A live grant is no longer in its Lease and has not ended.
+    fn taken_away(&mut self, lease: &NodeLease, grant: &LiveGrant, now: Monotonic) {
+        let removal = self.leases.removing.remove(&lease.node).filter(|removal| removal.id == grant.id);
+        let Some(removal) = removal else {
+            // Not our doing: its holder may not have noticed yet.
+            self.leases.haunt(&lease.node, grant.policy.clone(), lease.duration, now);
+            return;
+        };
+        if grant.taken.is_some() {
+            return;
+        }
+        if let (Some(policy), Some(id)) = (&grant.policy, &grant.id) {
+            self.writes.never_taken(policy, id);
+        }
+        if removal.unanswered
+            && let Some(node) = self.nodes.get_mut(&lease.node)
+        {
+            let in_a_row = node.unanswered.map_or(0, |(count, _)| count);
+            node.unanswered = Some((in_a_row.saturating_add(1), now));
+        }
+    }
+}
+
+fn live_grant(lease: &NodeLease, before: Option<&LiveGrant>, now: Monotonic) -> Option<LiveGrant> {
+    let Some(grant) = lease.live_grant() else {
+        // A newer release's agent may have taken what this one can't read.
+        let holder = lease.holder.as_ref().filter(|_| lease.grant_error.is_some())?;
+        let ended = lease.report.as_ref().and_then(|report| report.grant.as_ref());
+        if ended.is_some_and(|ended| ended.id == holder.grant) {
+            return None;
+        }
+        let first_seen = before.filter(|before| before.id.is_none()).map_or(now, |before| before.first_seen);
+        return Some(LiveGrant { id: None, policy: None, first_seen, taken: Some(first_seen) });
+    };
+    let before = before.filter(|before| before.id.as_ref() == Some(&grant.id));
+    let taken = before
+        .and_then(|before| before.taken)
+        .or_else(|| (lease.state() == GrantState::Taken).then_some(now));
+    Some(LiveGrant {
+        id: Some(grant.id.clone()),
+        policy: Some(grant.policy.clone()),
+        first_seen: before.map_or(now, |before| before.first_seen),
+        taken,
+    })
+}

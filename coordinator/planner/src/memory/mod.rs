@@ -1,0 +1,206 @@
+//! What a leader has itself seen since it leads: when things were first seen, and what became of its writes.
+//!
+//! Nothing here survives the leadership: a new leader starts from the API objects alone, and every interval that is
+//! not safe to shorten counts anew. Nothing here decides what to do.
+//!
+//! | module | remembers |
+//! |---|---|
+//! | [`nodes`] | since when a node and its agent are ready, and whether it takes its grants |
+//! | [`leases`] | since when a Lease is unchanged, its live grant, and slots that outlive their Lease |
+//! | [`pairs`] | when each pull, failure and eviction was first seen |
+//! | [`images`] | the order of digests, and the latest successes |
+//! | [`listing`] | since when the catalog lists a reference |
+//! | [`writes`] | issues under way, starts under each policy, and failed writes |
+
+pub(crate) mod images;
+pub(crate) mod leases;
+pub(crate) mod listing;
+pub(crate) mod nodes;
+pub(crate) mod pairs;
+pub(crate) mod writes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use drop_protocol::reference::registry_host;
+use drop_protocol::{Epoch, GrantId, Monotonic, Now};
+
+use crate::cluster::{Cluster, Leadership};
+use crate::plan::{Issue, Withdraw, WithdrawKind};
+use images::{Bursts, ImageMemory};
+use leases::LeasesMemory;
+use listing::ListingMemory;
+use nodes::NodeMemory;
+use pairs::PairMemory;
+use writes::WritesMemory;
+
+/// What a leader has itself seen.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    epoch: Option<Epoch>,
+    /// Number of this call of [`Memory::observe`]: things seen in one call have no order among each other.
+    tick: u64,
+    pub(crate) nodes: BTreeMap<String, NodeMemory>,
+    pub(crate) leases: LeasesMemory,
+    /// By node name, then by uid of the CachedImage.
+    pub(crate) pairs: BTreeMap<String, BTreeMap<String, PairMemory>>,
+    /// By uid of the CachedImage.
+    pub(crate) images: BTreeMap<String, ImageMemory>,
+    pub(crate) bursts: Bursts,
+    /// When a pull from a registry host was last seen to succeed.
+    pub(crate) host_success: BTreeMap<String, Monotonic>,
+    pub(crate) listing: ListingMemory,
+    pub(crate) writes: WritesMemory,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WriteOutcome {
+    /// It was applied, and the object in the answer has been folded into the cluster.
+    Applied,
+    /// The server says no: a conflict, or the object is gone, invalid or not allowed. A request that arrived twice
+    /// may conflict with its own first copy, so of an issue this alone tells nothing.
+    Refused,
+    /// No answer, or an error of the server: it may have been applied, or may still be.
+    Unknown,
+}
+
+/// Names a planned write that is no issue.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WriteKey {
+    /// Creation of a node's Lease.
+    CreateLease(String),
+    /// Deletion of a node's Lease.
+    DeleteLease(String),
+    /// Withdrawal of a node's grant.
+    Withdraw(String),
+    /// The catalog.
+    Catalog,
+    /// Status of the CachedImage of this name.
+    Status(String),
+}
+
+impl Memory {
+    /// Folds in the cluster as it is now. Call it before each plan, also when nothing but time has changed; a change
+    /// of leadership empties the memory first.
+    pub fn observe(&mut self, cluster: &Cluster, leadership: Option<&Leadership>, now: Now) {
+        let Some(leadership) = leadership else {
+            if self.epoch.is_some() {
+                *self = Self::default();
+            }
+            return;
+        };
+        if self.epoch.as_ref() != Some(&leadership.epoch) {
+            *self = Self { epoch: Some(leadership.epoch.clone()), ..Self::default() };
+            let succeeds = leadership.epoch.transitions > 1 || !cluster.leases.is_empty();
+            if succeeds {
+                self.leases.count_nodes_without_lease(cluster, now.monotonic);
+            }
+        }
+        self.tick += 1;
+        self.observe_nodes(cluster, now.monotonic);
+        images::observe(&mut self.images, &mut self.bursts, cluster, now.monotonic);
+        self.listing.observe(cluster, now.monotonic);
+        if self.host_success.len() > cluster.images.len() {
+            let hosts: BTreeSet<String> =
+                cluster.images.values().map(|image| registry_host(&image.reference)).collect();
+            self.host_success.retain(|host, _| hosts.contains(host));
+        }
+        self.observe_leases(cluster, now);
+        self.writes.forget_settled(cluster);
+        self.leases.ghosts.retain(|ghost| ghost.until > now.monotonic);
+    }
+
+    fn observe_nodes(&mut self, cluster: &Cluster, now: Monotonic) {
+        self.nodes.retain(|name, memory| cluster.nodes.get(name).is_some_and(|node| node.uid == memory.uid));
+        for (name, node) in &cluster.nodes {
+            let agent = cluster.agents.get(name);
+            if let Some(memory) = self.nodes.get_mut(name) {
+                memory.observe(node, agent, now);
+            } else {
+                self.nodes.insert(name.clone(), NodeMemory::new(node, agent, now));
+            }
+        }
+    }
+
+    fn observe_leases(&mut self, cluster: &Cluster, now: Now) {
+        let gone: Vec<String> = self
+            .leases
+            .seen
+            .iter()
+            .filter(|(name, seen)| cluster.leases.get(*name).is_none_or(|lease| lease.uid != seen.lease.uid))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            let under_way = self.writes.unsettled.remove(&name);
+            if let Some(under_way) = &under_way {
+                let grant = &under_way.issue.grant;
+                self.writes.started(&grant.policy, &grant.id, now.monotonic);
+            }
+            self.leases.vanished(&name, under_way, now.monotonic);
+            self.pairs.remove(&name);
+        }
+        for (name, lease) in &cluster.leases {
+            let before = self.leases.seen.get(name).map(|seen| Arc::clone(&seen.lease));
+            if before.as_ref().is_some_and(|before| before.resource_version == lease.resource_version) {
+                continue;
+            }
+            self.resolve_under_way(lease, now.monotonic);
+            self.observe_grant(lease, now.monotonic);
+            self.observe_report(cluster, lease, before.as_deref(), now);
+        }
+    }
+
+    /// An issue is about to be sent. From here on it counts as live.
+    pub fn issue_sent(&mut self, issue: &Issue, now: Now) {
+        if issue.kind == crate::plan::IssueKind::Restamp
+            && let Some(replaced) = self.leases.seen.get(&issue.node).and_then(|seen| seen.live.as_ref())
+        {
+            self.leases.expect_removal(&issue.node, replaced.id.clone(), false);
+        }
+        self.writes.issue_sent(issue, now.monotonic);
+    }
+
+    /// An issue's request has ended.
+    pub fn issue_settled(&mut self, node: &str, grant: &GrantId, outcome: WriteOutcome, now: Now) {
+        self.writes.issue_settled(node, grant, outcome, now.monotonic);
+    }
+
+    /// An issue's request was rejected for what it is (403, 413, 422), not for what somebody else did first: it was
+    /// never applied. A conflict (409) or an absent Lease (404) is no rejection: an earlier copy of the same request may
+    /// have been applied before.
+    pub fn issue_rejected(&mut self, node: &str, grant: &GrantId, now: Now) {
+        self.writes.issue_rejected(node, grant, now.monotonic);
+    }
+
+    /// A withdrawal's request has ended.
+    pub fn withdraw_settled(&mut self, withdraw: &Withdraw, outcome: WriteOutcome, now: Now) {
+        let key = WriteKey::Withdraw(withdraw.node.clone());
+        if outcome == WriteOutcome::Applied {
+            self.writes.failures.remove(&key);
+        } else {
+            self.writes.failed(key, now.monotonic);
+        }
+        if withdraw.kind == WithdrawKind::Remove && outcome != WriteOutcome::Refused {
+            let unanswered = withdraw.reason == crate::withdraw::NOT_TAKEN;
+            self.leases.expect_removal(&withdraw.node, withdraw.grant.clone(), unanswered);
+        }
+    }
+
+    /// The status of the CachedImage of this name was written.
+    pub fn status_written(&mut self, image: &str, now: Now) {
+        self.writes.failures.remove(&WriteKey::Status(image.to_owned()));
+        self.writes.statuses.insert(image.to_owned(), now.monotonic);
+    }
+
+    /// The catalog was written.
+    pub fn catalog_written(&mut self, now: Now) {
+        self.writes.failures.remove(&WriteKey::Catalog);
+        self.writes.catalog = Some(now.monotonic);
+    }
+
+    /// A write that is no issue and no withdrawal failed: it is not planned again at once.
+    pub fn write_failed(&mut self, write: &WriteKey, now: Now) {
+        self.writes.failed(write.clone(), now.monotonic);
+    }
+}

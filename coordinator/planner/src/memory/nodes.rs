@@ -1,0 +1,67 @@
+//! Since when a node and its agent are ready, and whether the node takes its grants.
+
+use drop_protocol::Monotonic;
+
+use crate::cluster::{AgentPod, Node};
+
+/// What was seen of one node. A node that comes back under the same name starts from nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeMemory {
+    pub(crate) uid: String,
+    pub(super) architecture: String,
+    agent: Option<AgentPod>,
+    /// Since when its present agent is ready; `None` while it is not.
+    pub(crate) agent_ready_since: Option<Monotonic>,
+    /// Since when it has no ready agent; `None` while it has.
+    pub(crate) agent_unready_since: Option<Monotonic>,
+    /// Since when the Node is not ready; `None` while it is.
+    pub(crate) node_unready_since: Option<Monotonic>,
+    /// When it last held a live grant.
+    pub(crate) served_at: Option<Monotonic>,
+    /// Grants in a row that it let pass without taking them, and when the latest was withdrawn.
+    pub(crate) unanswered: Option<(u32, Monotonic)>,
+    /// When a pull on it was last seen to succeed.
+    pub(crate) success: Option<Monotonic>,
+    /// When its report last changed.
+    pub(crate) reported_at: Option<Monotonic>,
+}
+
+impl NodeMemory {
+    pub(crate) fn new(node: &Node, agent: Option<&AgentPod>, now: Monotonic) -> Self {
+        let mut memory = Self {
+            uid: node.uid.clone(),
+            architecture: node.architecture.clone(),
+            agent: None,
+            agent_ready_since: None,
+            agent_unready_since: None,
+            node_unready_since: None,
+            served_at: None,
+            unanswered: None,
+            success: None,
+            reported_at: None,
+        };
+        memory.observe(node, agent, now);
+        memory
+    }
+
+    pub(crate) fn observe(&mut self, node: &Node, agent: Option<&AgentPod>, now: Monotonic) {
+        self.architecture.clone_from(&node.architecture);
+        if self.agent.as_ref() != agent {
+            // Another agent, or one that has come back, is worth asking at once.
+            self.unanswered = None;
+            self.agent = agent.cloned();
+            self.agent_ready_since = None;
+        }
+        if agent.is_some_and(|agent| agent.ready) {
+            self.agent_ready_since.get_or_insert(now);
+            self.agent_unready_since = None;
+        } else {
+            self.agent_unready_since.get_or_insert(now);
+        }
+        if node.ready {
+            self.node_unready_since = None;
+        } else {
+            self.node_unready_since.get_or_insert(now);
+        }
+    }
+}

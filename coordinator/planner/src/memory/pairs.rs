@@ -1,0 +1,152 @@
+//! When each pull, failure and eviction of a pair was first seen.
+//!
+//! What a report says is read from the report itself; only the times are remembered, on the coordinator's clock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use drop_protocol::reference::registry_host;
+use drop_protocol::{Monotonic, NodeLease, Now, ReportEntry};
+use jiff::Timestamp;
+
+use super::Memory;
+use crate::cluster::Cluster;
+
+/// What was seen of one pair's report entry.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PairMemory {
+    /// The latest confirmation.
+    pub(crate) pulled: Option<PulledSeen>,
+    /// The latest failure.
+    pub(crate) failure: Option<FailureSeen>,
+    /// The latest eviction.
+    pub(crate) evicted: Option<EvictionSeen>,
+}
+
+/// A confirmation against the registry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PulledSeen {
+    /// When it was first seen.
+    pub(crate) at: Monotonic,
+    /// How old it was then.
+    pub(crate) age: Duration,
+    /// In which observation.
+    pub(crate) tick: u64,
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FailureSeen {
+    /// When this number of attempts was first seen.
+    pub(crate) at: Monotonic,
+    /// Generation of the CachedImage then: a spec change is worth a new attempt at once.
+    pub(crate) generation: i64,
+}
+
+/// An eviction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EvictionSeen {
+    /// When this number of evictions was first seen.
+    pub(crate) at: Monotonic,
+    /// Generation of the CachedImage then.
+    pub(crate) generation: i64,
+}
+
+impl Memory {
+    /// Takes note of the report in a Lease that has changed since `before`.
+    pub(super) fn observe_report(
+        &mut self,
+        cluster: &Cluster,
+        lease: &NodeLease,
+        before: Option<&NodeLease>,
+        now: Now,
+    ) {
+        let owned = cluster.nodes.get(&lease.node).is_some_and(|n| lease.node_uid.as_ref() == Some(&n.uid));
+        let report = lease.report.as_ref().filter(|_| owned);
+        let old_report = before.and_then(|before| before.report.as_ref());
+        if report == old_report && before.is_some() {
+            return;
+        }
+        if let Some(node) = self.nodes.get_mut(&lease.node) {
+            node.reported_at = Some(now.monotonic);
+        }
+        let mut old_pairs = self.pairs.remove(&lease.node).unwrap_or_default();
+        let mut pairs = BTreeMap::new();
+        for (uid, entry) in report.iter().flat_map(|report| &report.images) {
+            let old = old_report
+                .and_then(|report| report.images.get(uid))
+                .filter(|old| old.reference == entry.reference);
+            let mut pair = old.and_then(|_| old_pairs.remove(uid)).unwrap_or_default();
+            self.observe_entry(&mut pair, (lease, uid), entry, old, before.is_none(), now);
+            pairs.insert(uid.clone(), pair);
+        }
+        if !pairs.is_empty() {
+            self.pairs.insert(lease.node.clone(), pairs);
+        }
+    }
+
+    fn observe_entry(
+        &mut self,
+        pair: &mut PairMemory,
+        (lease, uid): (&NodeLease, &str),
+        entry: &ReportEntry,
+        old: Option<&ReportEntry>,
+        first_sight: bool,
+        now: Now,
+    ) {
+        let tick = self.tick;
+        let mut image = self.images.get_mut(uid).filter(|image| image.reference == entry.reference);
+        let generation = image.as_ref().map_or(0, |image| image.generation);
+        match entry.pulled_at {
+            None => pair.pulled = None,
+            Some(at)
+                if old.is_none_or(|old| old.pulled_at != entry.pulled_at || old.digest != entry.digest) =>
+            {
+                let age = if first_sight { elapsed(at, now.wall) } else { Duration::ZERO };
+                pair.pulled = Some(PulledSeen { at: now.monotonic, age, tick });
+                if let Some(image) = &mut image {
+                    image.pulled(entry.digest.as_deref(), at, first_sight, tick, now);
+                }
+                self.host_success.insert(registry_host(&entry.reference), now.monotonic);
+                if let Some(node) = self.nodes.get_mut(&lease.node) {
+                    node.success = Some(now.monotonic);
+                    if let Some(image) = &mut image {
+                        image.success_on.insert(node.architecture.clone(), now.monotonic);
+                    }
+                }
+            }
+            Some(_) => {}
+        }
+        let image = self.images.get_mut(uid).filter(|image| image.reference == entry.reference);
+        match &entry.failure {
+            None => pair.failure = None,
+            Some(failure) => {
+                let same = old
+                    .and_then(|old| old.failure.as_ref())
+                    .is_some_and(|old| (old.attempts, old.at) == (failure.attempts, failure.at));
+                if !same || pair.failure.is_none() {
+                    pair.failure = Some(FailureSeen { at: now.monotonic, generation });
+                    if let Some(image) = image {
+                        image.attempted(failure.at, first_sight, now);
+                    }
+                }
+            }
+        }
+        match &entry.evictions {
+            None => pair.evicted = None,
+            Some(evictions) => {
+                let same = old
+                    .and_then(|old| old.evictions.as_ref())
+                    .is_some_and(|old| old.count == evictions.count);
+                if !same || pair.evicted.is_none() {
+                    pair.evicted = Some(EvictionSeen { at: now.monotonic, generation });
+                }
+            }
+        }
+    }
+}
+
+/// How long ago `at` was, zero if it lies in the future.
+pub(crate) fn elapsed(at: Timestamp, wall: Timestamp) -> Duration {
+    Duration::try_from(wall.duration_since(at)).unwrap_or_default()
+}

@@ -1,0 +1,196 @@
+//! What is to be written, and when to plan again. Leaves nothing to decide while executing.
+
+use std::time::Duration;
+
+use drop_protocol::{Catalog, Grant, GrantId, Monotonic, Now, Withdrawal};
+
+use crate::cluster::World;
+use crate::status::ImageStatus;
+use crate::survey::Survey;
+use crate::waiting::Waiting;
+use crate::wake::Wake;
+use crate::{catalog, fold, grants, holds, leases, withdraw};
+
+/// Everything that is to be written now. Parts are independent of each other unless a field says otherwise.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Node Leases to create.
+    pub create_leases: Vec<CreateLease>,
+    /// Node Leases to delete: they belong to an earlier Node of that name.
+    pub delete_leases: Vec<DeleteLease>,
+    /// Grants to take back.
+    pub withdrawals: Vec<Withdraw>,
+    /// Grants to hand out, by policy.
+    pub issues: Vec<PolicyIssues>,
+    /// New content of the catalog ConfigMap; create it if the cluster has none, else replace it conditionally.
+    pub catalog: Option<Catalog>,
+    /// New status of CachedImages.
+    pub statuses: Vec<StatusWrite>,
+    /// Events, each to be sent only after the status of its image in this plan was applied.
+    pub events: Vec<PlannedEvent>,
+    /// Why each waiting pair waits.
+    pub waiting: Waiting,
+    /// When to plan again at the latest if nothing changes until then.
+    pub wake_at: Option<Monotonic>,
+}
+
+/// A node Lease to create, with [`drop_protocol::NodeLease::create`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateLease {
+    /// Name of the Node and of the Lease.
+    pub node: String,
+    /// Uid of the Node, for the owner reference.
+    pub node_uid: String,
+}
+
+/// A node Lease to delete, with these preconditions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteLease {
+    /// Name of the Lease.
+    pub node: String,
+    /// `metadata.uid`
+    pub uid: String,
+    /// `metadata.resourceVersion`
+    pub resource_version: u64,
+}
+
+/// A grant to take back, by a patch of the Lease as it stands in the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdraw {
+    /// Name of the Lease.
+    pub node: String,
+    /// The grant; `None`: one that can't be read.
+    pub grant: Option<GrantId>,
+    /// How.
+    pub kind: WithdrawKind,
+    /// Why, for logs and metrics.
+    pub reason: &'static str,
+}
+
+/// How a grant is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WithdrawKind {
+    /// It was not taken, or has expired: [`drop_protocol::NodeLease::remove_grant_patch`].
+    Remove,
+    /// It is being worked on: [`drop_protocol::NodeLease::mark_withdrawn_patch`].
+    Mark(Withdrawal),
+}
+
+/// The grants to hand out under one policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyIssues {
+    /// Name of the PullPolicy; empty for the built-in one.
+    pub policy: String,
+    /// From the answer to one issue until the next is sent.
+    pub delay: Duration,
+    /// In this order, one after another; after an unknown outcome the rest is left to the next plan.
+    pub issues: Vec<Issue>,
+}
+
+/// One grant to write with [`drop_protocol::NodeLease::issue_patch`] on the Lease as it stands in the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issue {
+    /// Name of the Lease.
+    pub node: String,
+    /// `metadata.uid` of the Lease.
+    pub lease_uid: String,
+    /// `metadata.resourceVersion` that the issue is conditional on.
+    pub resource_version: u64,
+    /// What to write.
+    pub grant: Grant,
+    /// `spec.leaseDurationSeconds` to write.
+    pub duration: Duration,
+    /// Why.
+    pub kind: IssueKind,
+}
+
+/// Why a grant is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IssueKind {
+    /// It is new.
+    New,
+    /// It replaces an untaken grant of an earlier leader.
+    Restamp,
+    /// The outcome of the same issue is unknown: the very same grant on the very same version of the Lease.
+    Repeat,
+}
+
+/// New status of a CachedImage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusWrite {
+    /// Name of the CachedImage.
+    pub image: String,
+    /// Its uid: the write must not reach another object of that name.
+    pub uid: String,
+    /// What `status` is to be.
+    pub status: ImageStatus,
+}
+
+/// An event about a CachedImage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedEvent {
+    /// Name of the CachedImage.
+    pub image: String,
+    /// Its uid.
+    pub uid: String,
+    /// Normal or Warning.
+    pub kind: EventType,
+    /// One word.
+    pub reason: String,
+    /// For people.
+    pub note: String,
+}
+
+/// `type` of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// Good to know.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+impl Plan {
+    /// Whether it writes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.create_leases.is_empty()
+            && self.delete_leases.is_empty()
+            && self.withdrawals.is_empty()
+            && self.issues.is_empty()
+            && self.catalog.is_none()
+            && self.statuses.is_empty()
+            && self.events.is_empty()
+    }
+}
+
+/// What to write now, and when to plan again. Without leadership: nothing, and never.
+///
+/// [`Memory::observe`](crate::Memory::observe) must have seen the world's cluster at `now`.
+#[must_use]
+pub fn plan(world: &World, now: Now) -> Plan {
+    let Some(leadership) = &world.leadership else { return Plan::default() };
+    let wake = Wake::new(now.monotonic);
+    let mut survey = Survey::new(world, leadership, now, &wake);
+    holds::apply(&mut survey, &wake);
+    let mut verdicts = withdraw::judge(&survey, &wake);
+    let handout = grants::hand_out(&mut survey, &verdicts.orphans, &wake);
+    for withdraw in handout.withdrawals {
+        // One write a Lease and plan.
+        if !verdicts.withdrawals.iter().any(|verdict| verdict.node == withdraw.node) {
+            verdicts.withdrawals.push(withdraw);
+        }
+    }
+    let (statuses, events) = fold::fold(&survey, &wake);
+    Plan {
+        create_leases: leases::create(world, &wake),
+        delete_leases: leases::delete(world, &wake),
+        withdrawals: verdicts.withdrawals,
+        issues: handout.issues,
+        catalog: catalog::plan(world, &wake),
+        statuses,
+        events,
+        waiting: Waiting::of(&survey),
+        wake_at: wake.earliest(),
+    }
+}

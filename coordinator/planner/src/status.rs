@@ -1,0 +1,131 @@
+//! `status` of a CachedImage as a domain type. Knows neither how it is stored nor how it comes about.
+
+use jiff::Timestamp;
+
+/// Condition type that tells whether every target node has the image.
+pub const READY: &str = "Ready";
+/// Condition type that tells what is going on.
+pub const PULL_PROGRESS: &str = "PullProgress";
+
+/// `status` of a CachedImage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageStatus {
+    /// Generation of the spec that it is about; `None`: never written.
+    pub observed_generation: Option<i64>,
+    /// Where things stand.
+    pub phase: Option<Phase>,
+    /// `<nodes_ready>/<nodes_targeted>`
+    pub ready: String,
+    /// The newest manifest digest that nodes hold for the reference.
+    pub resolved_digest: Option<String>,
+    /// Target nodes.
+    pub nodes_targeted: u32,
+    /// Target nodes on which the image is cached.
+    pub nodes_ready: u32,
+    /// Target nodes whose grant names the image and that lack it.
+    pub nodes_pulling: u32,
+    /// Names of the target nodes on which it is cached, sorted; cut where the status would grow too large.
+    pub cached_nodes: Vec<String>,
+    /// The most failures in a row on any target node.
+    pub consecutive_failures: u32,
+    /// When a node last confirmed the reference, never later than when that was first seen.
+    pub last_pulled_at: Option<Timestamp>,
+    /// When an attempt last ended, never later than when that was first seen.
+    pub last_attempted_at: Option<Timestamp>,
+    /// Target nodes whose last attempt failed, longest first; bounded.
+    pub failed_nodes: Vec<FailedNode>,
+    /// How many such nodes there are.
+    pub failed_nodes_total: u32,
+    /// Digests that target nodes hold, newest first; bounded.
+    pub digests: Vec<DigestNodes>,
+    /// How many different digests there are.
+    pub digests_total: u32,
+    /// Why target nodes that lack the image are not pulling it, most nodes first; bounded.
+    pub waiting: Vec<WaitingNodes>,
+    /// [`READY`] and [`PULL_PROGRESS`].
+    pub conditions: Vec<Condition>,
+}
+
+impl ImageStatus {
+    /// The condition of this type.
+    #[must_use]
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+}
+
+/// `status.phase`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Nothing is being pulled and some node lacks the image, or there is no target.
+    Pending,
+    /// Some nodes have it or are pulling it; the rest will follow.
+    Pulling,
+    /// Every target node has it.
+    Ready,
+    /// A node failed to get it, or the spec can't be acted on.
+    Degraded,
+}
+
+/// One node that failed to get the image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FailedNode {
+    /// Its name.
+    pub node: String,
+    /// The reason in one word.
+    pub reason: String,
+    /// What happened and what to do about it.
+    pub message: String,
+    /// Failures in a row.
+    pub attempts: u32,
+    /// When the first failure of this row was seen.
+    pub since: Option<Timestamp>,
+}
+
+/// One digest and how many target nodes hold it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DigestNodes {
+    /// The manifest digest.
+    pub digest: String,
+    /// How many target nodes hold it.
+    pub nodes: u32,
+    /// Whether it is the newest.
+    pub newest: bool,
+}
+
+/// One reason to wait and how many target nodes it concerns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WaitingNodes {
+    /// The reason in one word.
+    pub reason: String,
+    /// How many target nodes wait for it.
+    pub nodes: u32,
+}
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// `type`
+    pub kind: String,
+    /// `status`
+    pub status: ConditionStatus,
+    /// `reason`, one word.
+    pub reason: String,
+    /// `message`, for people.
+    pub message: String,
+    /// `observedGeneration`
+    pub observed_generation: Option<i64>,
+    /// When `status` last changed.
+    pub last_transition_time: Timestamp,
+}
+
+/// `status` of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConditionStatus {
+    /// `True`
+    True,
+    /// `False`
+    False,
+    /// `Unknown`
+    Unknown,
+}

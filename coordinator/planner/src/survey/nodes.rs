@@ -1,0 +1,100 @@
+//! What is known of each node: whether its report counts, and what keeps it from taking a grant.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use drop_protocol::{Grant, Monotonic, Now, Report};
+
+use crate::cluster::{Node, World};
+use crate::memory::nodes::NodeMemory;
+use crate::memory::pairs::PairMemory;
+use crate::targets;
+use crate::waiting::WaitReason;
+use crate::wake::Wake;
+
+/// What a node last reported counts for so long after it, or its agent, ceased to be ready.
+const REPORT_COUNTS: Duration = Duration::from_secs(300);
+
+/// One node that can hold images.
+pub(crate) struct NodeFacts<'w> {
+    pub(crate) node: &'w Arc<Node>,
+    /// What its agent last reported.
+    pub(crate) report: Option<&'w Report>,
+    /// What was seen of its pairs, by uid of the CachedImage.
+    pub(crate) pairs: Option<&'w BTreeMap<String, PairMemory>>,
+    /// Why it can't take any grant.
+    pub(crate) obstacle: Option<WaitReason>,
+    /// It was not ready for so long that what it reported no longer tells what it holds.
+    pub(crate) forgotten: bool,
+    /// Its live grant and when that was first seen, or `None` for an issue under way.
+    pub(crate) grant: Option<(&'w Grant, Option<Monotonic>)>,
+    /// It holds a live grant, or may; or the server rejects grants to it.
+    pub(crate) busy: bool,
+    /// Since when its agent is ready.
+    pub(crate) ready_since: Option<Monotonic>,
+    /// When it last held a live grant.
+    pub(crate) served_at: Option<Monotonic>,
+    /// Grants in a row that it let pass, and since when.
+    pub(crate) unanswered: Option<(u32, Monotonic)>,
+    /// When a pull on it was last seen to succeed.
+    pub(crate) success: Option<Monotonic>,
+}
+
+/// Facts of all nodes that can hold images, by name.
+pub(crate) fn facts<'w>(world: &'w World, now: Now, wake: &Wake) -> Vec<NodeFacts<'w>> {
+    world
+        .cluster
+        .nodes
+        .values()
+        .filter(|node| targets::can_hold_images(node))
+        .map(|node| node_facts(world, node, now, wake))
+        .collect()
+}
+
+fn node_facts<'w>(world: &'w World, node: &'w Arc<Node>, _now: Now, wake: &Wake) -> NodeFacts<'w> {
+    let memory = &world.memory;
+    let lease =
+        world.cluster.leases.get(&node.name).filter(|lease| lease.node_uid.as_ref() == Some(&node.uid));
+    let seen = memory.leases.seen.get(&node.name);
+    let known = memory.nodes.get(&node.name);
+    let under_way = memory.writes.unsettled.get(&node.name);
+    let live = seen.and_then(|seen| seen.live.as_ref());
+    let shown = lease.and_then(|lease| Some((lease.grant.as_ref()?, Some(live?.first_seen))));
+    let haunted = memory.leases.haunted_until(&node.name).is_some_and(|until| wake.ahead(until));
+    let rejected = memory.writes.rejected.get(&node.name).is_some_and(|(_, until)| wake.ahead(*until));
+    let report = lease.and_then(|lease| lease.report.as_ref());
+    let obstacle = if lease.is_none() {
+        Some(WaitReason::LeasePending)
+    } else if known.is_none_or(|known| known.agent_ready_since.is_none()) {
+        Some(WaitReason::AgentNotReady)
+    } else if lease.is_some_and(|lease| lease.report_error.is_some()) {
+        Some(WaitReason::ReportUnreadable)
+    } else {
+        None
+    };
+    NodeFacts {
+        node,
+        report,
+        pairs: memory.pairs.get(&node.name),
+        obstacle,
+        forgotten: report.is_some() && known.is_some_and(|known| is_forgotten(known, wake)),
+        grant: shown.or_else(|| under_way.map(|under_way| (&under_way.issue.grant, None))),
+        busy: live.is_some() || under_way.is_some() || haunted || rejected,
+        ready_since: known.and_then(|known| known.agent_ready_since),
+        served_at: known.and_then(|known| known.served_at),
+        unanswered: known.and_then(|known| known.unanswered),
+        success: known.and_then(|known| known.success),
+    }
+}
+
+/// Whether a node was not ready for so long, and silent, that nobody knows what it holds.
+fn is_forgotten(known: &NodeMemory, wake: &Wake) -> bool {
+    let since = match (known.agent_unready_since, known.node_unready_since) {
+        (Some(agent), Some(node)) => agent.min(node),
+        (Some(since), None) | (None, Some(since)) => since,
+        (None, None) => return false,
+    };
+    let silent_since = known.reported_at.map_or(since, |reported| since.max(reported));
+    !wake.ahead(silent_since.after(REPORT_COUNTS))
+}

@@ -1,0 +1,217 @@
+//! Where one pair stands by itself: cached, and if not, or not for ever, what it needs.
+
+use std::time::Duration;
+
+use drop_protocol::failure::{Failure, FailureScope};
+use drop_protocol::{ImagePullPolicy, Monotonic, Now, ReportEntry};
+
+use super::Need;
+use super::nodes::NodeFacts;
+use crate::backoff;
+use crate::cluster::CachedImage;
+use crate::memory::listing::Listed;
+use crate::memory::pairs::{FailureSeen, PairMemory, elapsed};
+use crate::policy::Pacing;
+use crate::waiting::WaitReason;
+use crate::wake::Wake;
+
+/// The longest that an evicted image waits before it is pulled again.
+const EVICTION_BACKOFF_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// All that decides about one pair.
+pub(super) struct Judge<'a, 'w> {
+    pub(super) image: &'w CachedImage,
+    pub(super) pacing: &'a Pacing<'w>,
+    pub(super) node: &'a NodeFacts<'w>,
+    /// What the node last reported about the present reference.
+    pub(super) entry: Option<&'w ReportEntry>,
+    pub(super) seen: Option<&'w PairMemory>,
+    pub(super) listed: Option<&'w Listed>,
+    pub(super) answer_within: Duration,
+    pub(super) now: Now,
+    pub(super) wake: &'a Wake,
+}
+
+/// What is known of the image on the node.
+enum Presence {
+    Present,
+    /// Absent, or present but to be confirmed by a pull in any case.
+    Wanting {
+        since: Monotonic,
+    },
+    Unknown(WaitReason),
+}
+
+impl<'w> Judge<'_, 'w> {
+    /// The failure of the last attempt.
+    pub(super) fn failing(&self) -> Option<(&'w Failure, FailureSeen)> {
+        let failure = self.entry?.failure.as_ref()?;
+        (!self.node.forgotten).then_some((failure, self.seen?.failure?))
+    }
+
+    pub(super) fn is_cached(&self) -> bool {
+        let Some(entry) = self.entry else { return false };
+        entry.digest.is_some()
+            && !self.node.forgotten
+            && (!self.must_be_confirmed() || entry.pulled_at.is_some())
+    }
+
+    /// Whether being there is not enough.
+    fn must_be_confirmed(&self) -> bool {
+        self.image.pull_policy == ImagePullPolicy::Always && !self.is_pinned()
+    }
+
+    /// Whether the reference names exact content, which no check can change.
+    fn is_pinned(&self) -> bool {
+        self.image.reference.contains('@')
+    }
+
+    pub(super) fn need(&self, cached: bool) -> Need {
+        if self.image.problem.is_some() {
+            return if cached { Need::Nothing } else { Need::Waits(WaitReason::InvalidSpec) };
+        }
+        if self.is_in_flight(cached) {
+            return Need::InFlight;
+        }
+        if !cached {
+            return self.need_of_missing();
+        }
+        match self.recheck_since() {
+            Some(since) => self.once_possible(since, true),
+            None => Need::Nothing,
+        }
+    }
+
+    /// Whether the node's live grant names this pair and has not dealt with it yet.
+    fn is_in_flight(&self, cached: bool) -> bool {
+        let Some((grant, first_seen)) = self.node.grant else { return false };
+        let named =
+            grant.images.iter().any(|i| i.uid == self.image.uid && i.reference == self.image.reference);
+        let Some((seen, granted_at)) = self.seen.zip(first_seen).filter(|_| named) else { return named };
+        let pulled = seen.pulled.is_some_and(|pulled| pulled.at > granted_at);
+        let failed = seen.failure.is_some_and(|failure| failure.at > granted_at);
+        !(failed || cached && pulled)
+    }
+
+    fn need_of_missing(&self) -> Need {
+        let never = self.image.pull_policy == ImagePullPolicy::Never;
+        if let Some(obstacle) = self.pacing.obstacle.filter(|_| !never) {
+            return Need::Waits(obstacle);
+        }
+        if let Some(obstacle) = self.node.obstacle {
+            return Need::Waits(obstacle);
+        }
+        match self.presence() {
+            Presence::Unknown(reason) => Need::Waits(reason),
+            Presence::Wanting { .. } if never => Need::Waits(WaitReason::ErrImageNeverPull),
+            Presence::Wanting { since } => self.once_possible(since, false),
+            Presence::Present => Need::Nothing,
+        }
+    }
+
+    fn presence(&self) -> Presence {
+        let Some(listed) = self.listed else { return Presence::Unknown(WaitReason::NotYetAnswered) };
+        let asked = listed.at.max(self.node.ready_since.unwrap_or_default());
+        if let Some(entry) = self.entry {
+            return if entry.digest.is_none() || self.must_be_confirmed() && !self.node.forgotten {
+                Presence::Wanting { since: asked }
+            } else if self.node.forgotten {
+                Presence::Unknown(WaitReason::AgentNotReady)
+            } else {
+                Presence::Present
+            };
+        }
+        if self.is_left_out() {
+            return Presence::Unknown(WaitReason::ReportFull);
+        }
+        // A pull confirms it whether it is there or not: nothing would be won by waiting for the answer.
+        let answered = self.must_be_confirmed()
+            || self.node.report.is_some_and(|report| report.catalog >= listed.generation);
+        let answered_by = asked.after(self.answer_within);
+        if answered {
+            Presence::Wanting { since: asked }
+        } else if self.wake.ahead(answered_by) {
+            Presence::Unknown(WaitReason::NotYetAnswered)
+        } else {
+            Presence::Wanting { since: answered_by }
+        }
+    }
+
+    /// Whether the node's report had no room for this image: the last by reference are left out.
+    fn is_left_out(&self) -> bool {
+        self.node.report.is_some_and(|report| {
+            report.left_out > 0 && report.images.values().all(|entry| entry.reference < self.image.reference)
+        })
+    }
+
+    /// Since when a cached pair is due to ask the registry again.
+    fn recheck_since(&self) -> Option<Monotonic> {
+        let interval = self.pacing.repull?;
+        if self.is_pinned() || self.image.pull_policy == ImagePullPolicy::Never {
+            return None;
+        }
+        let (seen_at, age) = match self.seen.and_then(|seen| seen.pulled) {
+            Some(pulled) => (pulled.at, pulled.age),
+            // Never checked: it may be as old as the wish for it.
+            None => (self.now.monotonic, elapsed(self.image.created, self.now.wall)),
+        };
+        let due = seen_at.after(interval.saturating_sub(age));
+        (!self.wake.ahead(due)).then_some(due)
+    }
+
+    /// Due since then, unless something that passes stands in the way.
+    pub(super) fn once_possible(&self, since: Monotonic, refresh: bool) -> Need {
+        if let Some(obstacle) = self.pacing.obstacle.or(self.node.obstacle) {
+            return Need::Waits(obstacle);
+        }
+        let mut since = since;
+        if let Some(until) = self.failed_until() {
+            if self.wake.ahead(until) {
+                return Need::Waits(WaitReason::BackingOff { until });
+            }
+            since = since.max(until);
+        }
+        if let Some(until) = self.evicted_until().filter(|_| !refresh) {
+            if self.wake.ahead(until) {
+                return Need::Waits(WaitReason::EvictionBackoff { until });
+            }
+            since = since.max(until);
+        }
+        if self.node.report.is_some_and(|report| report.low_disk.is_some()) {
+            return Need::Waits(WaitReason::LowDisk);
+        }
+        if let Some((times, at)) = self.node.unanswered {
+            let until = at.after(backoff::delay(self.pacing.initial, self.pacing.max, times));
+            if self.wake.ahead(until) {
+                return Need::Waits(WaitReason::NotAnswering { until });
+            }
+        }
+        Need::Due { since, refresh }
+    }
+
+    /// When the next attempt may start after a failed one.
+    fn failed_until(&self) -> Option<Monotonic> {
+        let (failure, seen) = self.failing()?;
+        if seen.generation != self.image.generation {
+            return Some(seen.at);
+        }
+        let mut wait = backoff::delay(self.pacing.initial, self.pacing.max, failure.attempts);
+        if failure.scope == FailureScope::Registry {
+            wait = wait.max(Duration::from_secs(failure.retry_after_seconds.unwrap_or_default().into()));
+        }
+        Some(seen.at.after(wait))
+    }
+
+    /// When an evicted image may be pulled again: at once the first time.
+    fn evicted_until(&self) -> Option<Monotonic> {
+        let evictions = self.entry?.evictions.as_ref()?;
+        let seen = self.seen?.evicted?;
+        let times = evictions.count.saturating_sub(1);
+        let wait = if seen.generation == self.image.generation {
+            backoff::delay(self.pacing.initial, EVICTION_BACKOFF_MAX, times)
+        } else {
+            Duration::ZERO
+        };
+        Some(seen.at.after(wait))
+    }
+}

@@ -1,0 +1,175 @@
+//! Grants to take back: not taken, expired, no longer wanted, of an earlier leader, or someone else's turn.
+
+use std::time::Duration;
+
+use drop_protocol::{Grant, Monotonic, NodeLease, Withdrawal};
+
+use crate::memory::WriteKey;
+use crate::memory::leases::{LeaseMemory, LiveGrant};
+use crate::plan::{Withdraw, WithdrawKind};
+use crate::survey::Survey;
+use crate::wake::Wake;
+
+/// Reason of a withdrawal because the node let the grant pass.
+pub(crate) const NOT_TAKEN: &str = "not taken in time";
+/// Reason of a withdrawal because the agent fell silent.
+pub(crate) const EXPIRED: &str = "not renewed in time";
+/// Reason of a withdrawal because of a changed wish.
+pub(crate) const UNWANTED: &str = "no longer wanted as granted";
+/// Reason of a withdrawal of an untaken grant whose leader is gone.
+pub(crate) const EARLIER_LEADER: &str = "issued by an earlier leader";
+/// Reason of a withdrawal in favour of nodes that wait.
+pub(crate) const NEXT_TURN: &str = "another node's turn";
+
+/// A grant that is not taken for so long is withdrawn.
+const TAKE_WITHIN: Duration = Duration::from_secs(10);
+/// A node that has worked on one grant for so long gives way to those that wait.
+const TURN: Duration = Duration::from_secs(600);
+
+/// What is to become of the live grants.
+#[derive(Debug, Default)]
+pub(crate) struct Verdicts {
+    pub(crate) withdrawals: Vec<Withdraw>,
+    /// Names of the nodes with an untaken grant of an earlier leader that is still wanted as it is.
+    pub(crate) orphans: Vec<String>,
+}
+
+/// How far a grant is still wanted.
+pub(crate) struct Wanted {
+    /// Uids of images that nobody wants there any more.
+    pub(crate) unwanted: Vec<String>,
+    /// Some image is to be pulled under another policy, or not now.
+    moved: bool,
+}
+
+impl Wanted {
+    pub(crate) fn is_whole(&self) -> bool {
+        self.unwanted.is_empty() && !self.moved
+    }
+}
+
+/// How far a grant to `node` is still wanted.
+pub(crate) fn wanted(survey: &Survey<'_>, node: &str, grant: &Grant) -> Wanted {
+    let mut wanted = Wanted { unwanted: Vec::new(), moved: false };
+    for image in &grant.images {
+        match survey.still_wanted(node, &grant.policy, image) {
+            None => wanted.unwanted.push(image.uid.clone()),
+            Some(same_policy) => wanted.moved |= !same_policy,
+        }
+    }
+    wanted
+}
+
+/// Looks at every live grant.
+pub(crate) fn judge(survey: &Survey<'_>, wake: &Wake) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    for (node, seen) in &survey.memory.leases.seen {
+        let Some(live) = &seen.live else { continue };
+        match verdict(survey, node, seen, live, wake) {
+            Verdict::Keep => {}
+            Verdict::Orphan => verdicts.orphans.push(node.clone()),
+            Verdict::Withdraw(kind, reason) => {
+                verdicts.withdrawals.extend(withdraw(survey, &seen.lease, kind, reason, wake));
+            }
+        }
+    }
+    verdicts
+}
+
+enum Verdict {
+    Keep,
+    Orphan,
+    Withdraw(WithdrawKind, &'static str),
+}
+
+fn verdict(survey: &Survey<'_>, node: &str, seen: &LeaseMemory, live: &LiveGrant, wake: &Wake) -> Verdict {
+    let expired = || !wake.ahead(seen.unchanged_since.after(seen.lease.duration));
+    let readable = live.id.as_ref().and(seen.lease.grant.as_ref());
+    if live.taken.is_some() {
+        if expired() {
+            return Verdict::Withdraw(WithdrawKind::Remove, EXPIRED);
+        }
+        return readable
+            .and_then(|grant| mark(survey, node, grant))
+            .map_or(Verdict::Keep, |withdrawal| Verdict::Withdraw(WithdrawKind::Mark(withdrawal), UNWANTED));
+    }
+    let Some(grant) = readable else { return Verdict::Keep };
+    if grant.withdrawn.is_some() || !wanted(survey, node, grant).is_whole() {
+        return Verdict::Withdraw(WithdrawKind::Remove, UNWANTED);
+    }
+    if grant.epoch != survey.leadership.epoch {
+        return Verdict::Orphan;
+    }
+    if wake.ahead(live.first_seen.after(TAKE_WITHIN)) {
+        Verdict::Keep
+    } else {
+        Verdict::Withdraw(WithdrawKind::Remove, NOT_TAKEN)
+    }
+}
+
+/// The mark that a taken grant should bear, unless it says as much already.
+fn mark(survey: &Survey<'_>, node: &str, grant: &Grant) -> Option<Withdrawal> {
+    let wanted = wanted(survey, node, grant);
+    if wanted.is_whole() {
+        return None;
+    }
+    let mut unwanted = wanted.unwanted;
+    if let Some(marked) = &grant.withdrawn {
+        if unwanted.iter().all(|uid| marked.unwanted.contains(uid)) {
+            return None;
+        }
+        unwanted.extend(marked.unwanted.iter().cloned());
+        unwanted.sort();
+        unwanted.dedup();
+    }
+    Some(Withdrawal { reason: UNWANTED.to_owned(), unwanted })
+}
+
+fn withdraw(
+    survey: &Survey<'_>,
+    lease: &NodeLease,
+    kind: WithdrawKind,
+    reason: &'static str,
+    wake: &Wake,
+) -> Option<Withdraw> {
+    let write = WriteKey::Withdraw(lease.node.clone());
+    if survey.memory.writes.left_alone_until(&write).is_some_and(|until| wake.ahead(until)) {
+        return None;
+    }
+    // An issue under way goes over this very grant: what becomes of that decides first.
+    if survey.memory.writes.unsettled.contains_key(&lease.node) {
+        return None;
+    }
+    let grant = lease.grant.as_ref().map(|grant| grant.id.clone());
+    Some(Withdraw { node: lease.node.clone(), grant, kind, reason })
+}
+
+/// Takes back an untaken grant of an earlier leader.
+pub(crate) fn of_earlier_leader(survey: &Survey<'_>, lease: &NodeLease, wake: &Wake) -> Option<Withdraw> {
+    withdraw(survey, lease, WithdrawKind::Remove, EARLIER_LEADER, wake)
+}
+
+/// Asks up to `waiting` nodes that have worked on a grant of `policy` for a whole turn to finish.
+pub(crate) fn turns(survey: &Survey<'_>, policy: &str, waiting: usize, wake: &Wake) -> Vec<Withdraw> {
+    let mut long: Vec<(Monotonic, &LeaseMemory)> = Vec::new();
+    for seen in survey.memory.leases.seen.values() {
+        let Some(taken) = seen.live.as_ref().and_then(|live| live.taken) else { continue };
+        let Some(grant) = &seen.lease.grant else { continue };
+        // A single image is finished anyway.
+        if grant.policy == policy
+            && grant.images.len() > 1
+            && grant.withdrawn.is_none()
+            && !wake.ahead(taken.after(TURN))
+        {
+            long.push((taken, seen));
+        }
+    }
+    long.sort_by(|(a, x), (b, y)| (a, &x.lease.node).cmp(&(b, &y.lease.node)));
+    long.into_iter()
+        .take(waiting)
+        .filter_map(|(_, seen)| {
+            let withdrawal = Withdrawal { reason: NEXT_TURN.to_owned(), unwanted: Vec::new() };
+            withdraw(survey, &seen.lease, WithdrawKind::Mark(withdrawal), NEXT_TURN, wake)
+        })
+        .collect()
+}

@@ -1,0 +1,18 @@
+//! The planner as its users see it: worlds in, plans out. One behaviour a module.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // all of this is test code
+
+mod cached;
+mod cap_and_delay;
+mod election;
+mod failures;
+mod leases;
+mod order;
+mod properties;
+mod repull;
+mod rig;
+mod rollout;
+mod scale;
+mod status;
+mod unsettled;
+mod withdrawals;

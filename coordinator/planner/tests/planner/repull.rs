@@ -1,0 +1,99 @@
+//! `repullInterval`, and nodes that lag behind a moved tag.
+
+use std::time::Duration;
+
+use drop_protocol::ImagePullPolicy;
+use drop_protocol::failure::{FailureReason, FailureScope};
+
+use crate::rig::{Rig, SECOND};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn rig(nodes: &[&str], repull: Option<Duration>) -> Rig {
+    let mut rig = Rig::with_nodes(nodes);
+    let mut policy = rig.policy("p", 10, Duration::ZERO);
+    policy.repull_interval = repull;
+    rig.set_policy(policy);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.run_with(10 * SECOND, Rig::eager);
+    rig
+}
+
+#[test]
+fn each_pair_is_checked_again_one_interval_after_its_last_pull() {
+    let mut rig = rig(&["a", "b"], Some(HOUR));
+    let first = rig.issued.len();
+    rig.run_with(HOUR - 60 * SECOND, Rig::eager);
+    assert_eq!(rig.issued.len(), first);
+    rig.run_with(60 * SECOND, Rig::eager);
+    assert_eq!(rig.issued.len(), first + 2);
+    assert!(rig.statuses.iter().skip(2).all(|write| write.status.ready == "2/2"), "never unready");
+}
+
+#[test]
+fn a_due_check_asks_the_registry_though_the_image_is_there() {
+    let mut rig = rig(&["a"], Some(HOUR));
+    rig.image("app", |image| image.pull_policy = ImagePullPolicy::IfNotPresent);
+    rig.run(HOUR);
+    assert!(rig.grant("a").unwrap().images[0].refresh);
+}
+
+#[test]
+fn without_an_interval_nothing_is_pulled_again() {
+    let mut rig = rig(&["a"], None);
+    let first = rig.issued.len();
+    rig.run(100 * HOUR / 100);
+    assert_eq!(rig.issued.len(), first);
+}
+
+#[test]
+fn a_failed_check_keeps_the_pair_cached_and_says_so() {
+    let mut rig = rig(&["a"], Some(HOUR));
+    rig.run_with(HOUR, |rig| {
+        if rig.grant("a").is_some() {
+            rig.work("a", |_| Err((FailureScope::Registry, FailureReason::Timeout)));
+        }
+    });
+    rig.run(5 * SECOND);
+    let ready = rig.status("app").condition("Ready").unwrap();
+    assert_eq!(ready.reason, "Cached");
+    assert!(ready.message.contains("Timeout happened"), "{}", ready.message);
+}
+
+#[test]
+fn the_age_of_a_pull_survives_a_change_of_leader() {
+    let mut rig = rig(&["a"], Some(HOUR));
+    let first = rig.issued.len();
+    rig.run(HOUR / 2);
+    rig.elect(2);
+    rig.run(HOUR / 2 - 60 * SECOND);
+    assert_eq!(rig.issued.len(), first);
+    rig.run(61 * SECOND);
+    assert_eq!(rig.issued.len(), first + 1);
+}
+
+#[test]
+fn a_node_that_lags_behind_a_moved_tag_catches_up_once() {
+    let mut rig = rig(&["a", "b", "c"], None);
+    let first = rig.issued.len();
+    rig.pulled("a", "app", "sha256:two");
+    rig.run(2 * SECOND);
+    assert_eq!(rig.issued.len(), first, "one node alone makes nobody ask again");
+    rig.pulled("b", "app", "sha256:two");
+    rig.run_with(30 * SECOND, Rig::eager);
+    let asked: Vec<&str> = rig.issued[first..].iter().map(|(_, _, node)| node.as_str()).collect();
+    assert_eq!(asked, ["c"], "and if the registry still says the old one, that is that");
+    assert_eq!(rig.status("app").resolved_digest.as_deref(), Some("sha256:two"));
+    assert_eq!(rig.status("app").digests_total, 2);
+}
+
+#[test]
+fn after_a_change_of_leader_the_newest_digest_is_still_the_newest() {
+    let mut rig = rig(&["a", "b", "c"], None);
+    rig.pulled("a", "app", "sha256:a-two");
+    rig.run(10 * SECOND);
+    assert_eq!(rig.status("app").resolved_digest.as_deref(), Some("sha256:a-two"));
+    rig.elect(2);
+    rig.run(10 * SECOND);
+    assert_eq!(rig.status("app").resolved_digest.as_deref(), Some("sha256:a-two"));
+}

@@ -1,0 +1,170 @@
+//! What people read.
+
+use std::time::Duration;
+
+use drop_planner::status::Phase;
+use drop_protocol::failure::{FailureReason, FailureScope};
+
+use crate::rig::{Rig, SECOND};
+
+fn ready(rig: &Rig, image: &str) -> (String, String) {
+    let condition = rig.status(image).condition("Ready").unwrap();
+    (condition.reason.clone(), condition.message.clone())
+}
+
+fn events(rig: &Rig) -> Vec<&str> {
+    rig.events.iter().map(|event| event.reason.as_str()).collect()
+}
+
+#[test]
+fn a_missing_policy_is_named_and_the_image_heals_when_it_appears() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |image| image.policy = Some("slow".to_owned()));
+    rig.run(30 * SECOND);
+    let (reason, message) = ready(&rig, "app");
+    assert_eq!(reason, "PolicyNotFound");
+    assert!(message.contains("PullPolicy slow does not exist"), "{message}");
+    assert!(rig.issued.is_empty(), "not pulled under the built-in policy");
+    rig.policy("slow", 1, SECOND);
+    rig.run_with(10 * SECOND, Rig::eager);
+    assert_eq!(rig.status("app").phase, Some(Phase::Ready));
+}
+
+#[test]
+fn a_spec_that_can_t_be_acted_on_says_why_and_others_go_on() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("bad", |image| {
+        image.problem = Some("spec.tag and spec.digest are both set: remove one".to_owned());
+    });
+    rig.image("good", |_| {});
+    rig.run_with(30 * SECOND, Rig::eager);
+    let (reason, message) = ready(&rig, "bad");
+    assert_eq!(reason, "InvalidSpec");
+    assert_eq!(message, "spec.tag and spec.digest are both set: remove one");
+    assert_eq!(rig.status("good").ready, "1/1");
+}
+
+#[test]
+fn failing_is_degraded_with_the_reason_and_goes_away_with_its_cause() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |_| {});
+    rig.run_with(20 * SECOND, |rig| {
+        if rig.grant("a").is_some() {
+            rig.work("a", |_| Err((FailureScope::Image, FailureReason::Unauthorized)));
+        }
+    });
+    assert_eq!(rig.status("app").phase, Some(Phase::Degraded));
+    assert_eq!(ready(&rig, "app").0, "Unauthorized");
+    assert_eq!(rig.status("app").failed_nodes[0].node, "a");
+    assert_eq!(rig.status("app").consecutive_failures, 1);
+    rig.run_with(40 * SECOND, Rig::eager);
+    assert_eq!(rig.status("app").phase, Some(Phase::Ready));
+    assert_eq!(rig.status("app").failed_nodes_total, 0);
+    assert_eq!(events(&rig), ["Unauthorized", "Recovered"]);
+}
+
+#[test]
+fn what_a_silent_node_reported_counts_for_five_minutes_and_then_is_missing() {
+    let mut rig = Rig::with_nodes(&["a", "b"]);
+    rig.image("app", |_| {});
+    rig.run_with(30 * SECOND, Rig::eager);
+    rig.agent_ready("b", false);
+    rig.run(299 * SECOND);
+    assert_eq!(rig.status("app").ready, "2/2");
+    rig.run(3 * SECOND);
+    assert_eq!(rig.status("app").ready, "1/2");
+    assert_eq!(rig.status("app").waiting[0].reason, "AgentNotReady");
+    rig.agent_ready("b", true);
+    rig.run(3 * SECOND);
+    assert_eq!(rig.status("app").ready, "2/2");
+    assert_eq!(rig.issued.len(), 2, "nothing is pulled for it");
+}
+
+#[test]
+fn an_eviction_shows_at_once_and_is_one_event() {
+    let mut rig = Rig::with_nodes(&["a", "b"]);
+    rig.image("app", |_| {});
+    rig.run_with(60 * SECOND, Rig::eager);
+    rig.evicted("a", "app");
+    rig.step();
+    assert_eq!(rig.status("app").ready, "1/2");
+    assert_ne!(rig.status("app").phase, Some(Phase::Ready));
+    rig.run_with(30 * SECOND, Rig::eager);
+    assert_eq!(rig.status("app").ready, "2/2");
+    assert_eq!(events(&rig), ["Cached", "Evicted"]);
+}
+
+#[test]
+fn a_node_that_joins_makes_no_event() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |_| {});
+    rig.run_with(30 * SECOND, Rig::eager);
+    rig.node("b", |_| {});
+    rig.run_with(30 * SECOND, Rig::eager);
+    assert_eq!(rig.status("app").ready, "2/2");
+    assert_eq!(events(&rig), ["Cached"]);
+}
+
+#[test]
+fn a_node_s_clock_that_runs_ahead_shows_no_time_in_the_future_and_causes_no_writes() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |_| {});
+    rig.run_with(30 * SECOND, Rig::eager);
+    let ahead = rig.now.wall + jiff::SignedDuration::from_hours(5);
+    rig.entry("a", "app", |entry| entry.pulled_at = Some(ahead));
+    rig.run(5 * SECOND);
+    assert!(rig.status("app").last_pulled_at.unwrap() <= rig.now.wall);
+    let writes = rig.statuses.len();
+    rig.run(60 * SECOND);
+    rig.elect(2);
+    rig.run(60 * SECOND);
+    assert_eq!(rig.statuses.len(), writes);
+}
+
+#[test]
+fn transitions_are_dated_when_the_condition_changes_and_not_otherwise() {
+    let mut rig = Rig::with_nodes(&["a", "b"]);
+    rig.image("app", |_| {});
+    rig.run(3 * SECOND);
+    let first = rig.status("app").condition("Ready").unwrap().last_transition_time;
+    rig.run_with(30 * SECOND, |rig| {
+        if rig.grant("a").is_some() {
+            rig.work("a", |_| Ok("sha256:one"));
+        }
+        if rig.grant("b").is_some() {
+            rig.take("b");
+        }
+    });
+    let now = rig.status("app").condition("Ready").unwrap();
+    assert_eq!((now.reason.as_str(), now.last_transition_time), ("InProgress", first));
+}
+
+#[test]
+fn a_status_for_five_thousand_nodes_stays_below_its_bound() {
+    let mut rig = Rig::new();
+    let names: Vec<String> = (0..5000).map(|n| format!("node-{n:04}-{}", "x".repeat(200))).collect();
+    for name in &names {
+        rig.node(name, |_| {});
+    }
+    rig.image("app", |image| image.pull_policy = drop_protocol::ImagePullPolicy::IfNotPresent);
+    rig.run(2 * SECOND);
+    for name in &names {
+        rig.present(name, "app", "sha256:one");
+    }
+    rig.run(30 * SECOND);
+    let status = rig.status("app");
+    assert_eq!(status.nodes_ready, 5000);
+    let bytes: usize = status.cached_nodes.iter().map(|name| name.len() + 3).sum();
+    assert!((300_000..460_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn while_nodes_report_one_after_another_writes_are_spaced() {
+    let names: Vec<String> = (0..50).map(|n| format!("n{n:02}")).collect();
+    let mut rig = Rig::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    rig.policy("p", 50, Duration::from_millis(200));
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.run_with(20 * SECOND, Rig::eager);
+    assert_eq!(rig.status("app").ready, "50/50");
+    assert!(rig.statuses.len() <= 8, "{}", rig.statuses.len());
+}

@@ -1,0 +1,283 @@
+//! What can be scraped: names, labels, and the places where they are written.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`images`] | gauges and counters per CachedImage, for a bounded number of them |
+//! | `snapshot` | what is shown of the cluster, gathered once a pass |
+//!
+//! Labels never carry node names: there may be thousands of nodes times dozens of images. The agents' own metrics
+//! tell about their nodes.
+
+pub mod images;
+mod snapshot;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+pub use images::{ImageState, Images};
+
+/// What a write is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum WriteKind {
+    /// A grant put into a node Lease.
+    Issue,
+    /// A grant removed from a node Lease or marked as withdrawn.
+    Withdraw,
+    /// A node Lease created.
+    CreateLease,
+    /// A node Lease of a Node that is no more deleted.
+    DeleteLease,
+    /// The catalog.
+    Catalog,
+    /// The status of a CachedImage.
+    Status,
+    /// An event.
+    Event,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum WriteOutcome {
+    /// Applied.
+    Applied,
+    /// Refused by the server: a conflict, or not allowed.
+    Refused,
+    /// No answer, or one that leaves it open.
+    Unknown,
+    /// Not sent: no longer the leader.
+    Dropped,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Write {
+    kind: WriteKind,
+    outcome: WriteOutcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Pass {
+    controller: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: String,
+}
+
+/// Sizes of what the planner reads, and what it shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Objects by kind.
+    pub objects: Vec<(&'static str, usize)>,
+    /// Pairs that wait, by reason.
+    pub waiting: Vec<(String, usize)>,
+    /// Nodes that hold a taken grant.
+    pub active_pulls: usize,
+    /// Grants that occupy a slot, taken or not.
+    pub live_grants: usize,
+    /// Every CachedImage.
+    pub images: Vec<ImageState>,
+}
+
+/// All metrics of this process.
+pub struct Metrics {
+    registry: Registry,
+    passes: Family<Pass, Counter>,
+    plan_seconds: Histogram,
+    writes: Family<Write, Counter>,
+    leader: Gauge,
+    transitions: Gauge,
+    active_pulls: Gauge,
+    live_grants: Gauge,
+    objects: Family<Kind, Gauge>,
+    waiting: Family<Reason, Gauge>,
+    images: Arc<Images>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("drop");
+        let passes = Family::default();
+        registry.register(
+            "reconcile",
+            "Passes of the planning loop that had something to write",
+            Clone::clone(&passes),
+        );
+        let plan_seconds = Histogram::new(exponential_buckets(0.0001, 2.0, 14));
+        registry.register("plan_duration_seconds", "Time to decide, per pass", plan_seconds.clone());
+        let writes = Family::default();
+        registry.register("writes", "Writes to the API server", Clone::clone(&writes));
+        let leader = Gauge::default();
+        registry.register("leader", "1 while this process leads", leader.clone());
+        let transitions = Gauge::default();
+        registry.register("leader_transitions", "Number of the latest own leadership", transitions.clone());
+        let active_pulls = Gauge::default();
+        registry.register("active_pulls", "Nodes that have taken a grant", active_pulls.clone());
+        let live_grants = Gauge::default();
+        registry.register("live_grants", "Grants that occupy a slot", live_grants.clone());
+        let objects = Family::default();
+        registry.register("snapshot_objects", "Objects that are planned from", Clone::clone(&objects));
+        let waiting = Family::default();
+        registry.register("waiting_pairs", "Pairs of image and node that wait", Clone::clone(&waiting));
+        let images = Arc::new(Images::default());
+        registry.register_collector(Box::new(Arc::clone(&images)));
+        Self {
+            registry,
+            passes,
+            plan_seconds,
+            writes,
+            leader,
+            transitions,
+            active_pulls,
+            live_grants,
+            objects,
+            waiting,
+            images,
+        }
+    }
+
+    /// A plan was made, in this time.
+    pub fn planned(&self, took: Duration) {
+        self.plan_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The requests of a plan have been sent; `all_applied` tells whether every one was applied.
+    pub fn executed(&self, all_applied: bool) {
+        let result = if all_applied { "success" } else { "error" };
+        self.passes.get_or_create(&Pass { controller: "coordinator", result }).inc();
+    }
+
+    /// A write has come to its end.
+    pub fn write(&self, kind: WriteKind, outcome: WriteOutcome) {
+        self.writes.get_or_create(&Write { kind, outcome }).inc();
+    }
+
+    /// Leadership was won (with its number) or lost.
+    pub fn leads(&self, transitions: Option<i32>) {
+        self.leader.set(i64::from(transitions.is_some()));
+        if let Some(transitions) = transitions {
+            self.transitions.set(i64::from(transitions));
+        }
+    }
+
+    /// What the latest pass was about. An empty snapshot, when leadership ends, clears what only a leader knows.
+    pub fn snapshot(&self, snapshot: Snapshot) {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.active_pulls.set(count(snapshot.active_pulls));
+        self.live_grants.set(count(snapshot.live_grants));
+        self.objects.clear();
+        for (kind, n) in snapshot.objects {
+            self.objects.get_or_create(&Kind { kind }).set(count(n));
+        }
+        self.waiting.clear();
+        for (reason, n) in snapshot.waiting {
+            self.waiting.get_or_create(&Reason { reason }).set(count(n));
+        }
+        self.images.show(snapshot.images);
+    }
+
+    /// The counters per image.
+    #[must_use]
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
+    /// The text that a scrape gets.
+    ///
+    /// # Errors
+    /// If a metric can't be encoded.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut buffer = String::new();
+        text::encode(&mut buffer, &self.registry)?;
+        Ok(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{ImageState, Metrics, Snapshot, WriteKind, WriteOutcome};
+
+    #[test]
+    fn everything_that_is_registered_shows_in_a_scrape() {
+        let metrics = Metrics::new();
+        metrics.planned(Duration::from_millis(3));
+        metrics.executed(true);
+        metrics.write(WriteKind::Issue, WriteOutcome::Applied);
+        metrics.leads(Some(7));
+        metrics.images().cached("registry/app");
+        metrics.images().failed("registry/app");
+        metrics.snapshot(Snapshot {
+            objects: vec![("nodes", 3)],
+            waiting: vec![("WaitingForSlot".to_owned(), 2)],
+            active_pulls: 1,
+            live_grants: 2,
+            images: vec![ImageState {
+                name: "app".to_owned(),
+                image: "registry/app".to_owned(),
+                targeted: 3,
+                cached: 1,
+                consecutive_failures: 4,
+            }],
+        });
+        let text = metrics.encode().unwrap();
+        for line in [
+            "drop_reconcile_total{controller=\"coordinator\",result=\"success\"} 1",
+            "drop_plan_duration_seconds_count 1",
+            "drop_writes_total{kind=\"Issue\",outcome=\"Applied\"} 1",
+            "drop_leader 1",
+            "drop_leader_transitions 7",
+            "drop_active_pulls 1",
+            "drop_live_grants 2",
+            "drop_snapshot_objects{kind=\"nodes\"} 3",
+            "drop_waiting_pairs{reason=\"WaitingForSlot\"} 2",
+            "drop_nodes_targeted{cachedimage=\"app\"} 3",
+            "drop_nodes_cached{cachedimage=\"app\"} 1",
+            "drop_consecutive_failures{cachedimage=\"app\",image=\"registry/app\"} 4",
+            "drop_images_cached_total{image=\"registry/app\"} 1",
+            "drop_pull_errors_total{image=\"registry/app\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_gone_leaves_no_series_behind() {
+        let metrics = Metrics::new();
+        let image =
+            ImageState { name: "app".to_owned(), image: "registry/app".to_owned(), ..ImageState::default() };
+        metrics.snapshot(Snapshot { images: vec![image], ..Snapshot::default() });
+        metrics.images().cached("registry/app");
+        metrics.snapshot(Snapshot::default());
+        assert!(!metrics.encode().unwrap().contains("app\""));
+    }
+}

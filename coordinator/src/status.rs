@@ -1,0 +1,235 @@
+//! `status` of a CachedImage: as the planner thinks of it ↔ as the API server stores it.
+
+use drop_crds::cached_image::{self as api, CachedImageStatus};
+use drop_planner::{Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, WaitingNodes};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use serde_json::Value;
+
+/// Fields that are left out when empty. A merge patch has to name them to clear them.
+const LEFT_OUT_WHEN_EMPTY: [&str; 8] = [
+    "observedGeneration",
+    "phase",
+    "resolvedDigest",
+    "lastPulledAt",
+    "lastAttemptedAt",
+    "failedNodes",
+    "digests",
+    "waiting",
+];
+
+/// What is stored, as the planner thinks of it.
+#[must_use]
+pub fn read(status: CachedImageStatus) -> ImageStatus {
+    ImageStatus {
+        observed_generation: status.observed_generation,
+        phase: status.phase.map(|phase| match phase {
+            api::Phase::Pending => Phase::Pending,
+            api::Phase::Pulling => Phase::Pulling,
+            api::Phase::Ready => Phase::Ready,
+            api::Phase::Degraded => Phase::Degraded,
+        }),
+        ready: status.ready,
+        resolved_digest: status.resolved_digest,
+        nodes_targeted: count(status.nodes_targeted),
+        nodes_ready: count(status.nodes_ready),
+        nodes_pulling: count(status.nodes_pulling),
+        cached_nodes: status.cached_nodes,
+        consecutive_failures: count(status.consecutive_failures),
+        last_pulled_at: status.last_pulled_at.map(|time| time.0),
+        last_attempted_at: status.last_attempted_at.map(|time| time.0),
+        failed_nodes: status
+            .failed_nodes
+            .into_iter()
+            .map(|failed| FailedNode {
+                node: failed.node,
+                reason: failed.reason,
+                message: failed.message,
+                attempts: count(failed.attempts),
+                since: failed.since.map(|time| time.0),
+            })
+            .collect(),
+        failed_nodes_total: count(status.failed_nodes_total),
+        digests: status
+            .digests
+            .into_iter()
+            .map(|held| DigestNodes { digest: held.digest, nodes: count(held.nodes), newest: held.newest })
+            .collect(),
+        digests_total: count(status.digests_total),
+        waiting: status
+            .waiting
+            .into_iter()
+            .map(|waiting| WaitingNodes { reason: waiting.reason, nodes: count(waiting.nodes) })
+            .collect(),
+        conditions: status
+            .conditions
+            .into_iter()
+            .map(|condition| Condition {
+                kind: condition.type_,
+                status: match condition.status.as_str() {
+                    "True" => ConditionStatus::True,
+                    "False" => ConditionStatus::False,
+                    _ => ConditionStatus::Unknown,
+                },
+                reason: condition.reason,
+                message: condition.message,
+                observed_generation: condition.observed_generation,
+                last_transition_time: condition.last_transition_time.0,
+            })
+            .collect(),
+    }
+}
+
+/// What the planner wants stored, as a merge patch of `status` that leaves nothing of the old one.
+///
+/// # Errors
+/// If it has no JSON form: a time outside of what JSON can tell.
+pub fn patch(status: &ImageStatus) -> Result<Value, serde_json::Error> {
+    let mut value = serde_json::to_value(write(status))?;
+    if let Value::Object(fields) = &mut value {
+        for field in LEFT_OUT_WHEN_EMPTY {
+            fields.entry(field).or_insert(Value::Null);
+        }
+    }
+    Ok(value)
+}
+
+fn write(status: &ImageStatus) -> CachedImageStatus {
+    CachedImageStatus {
+        observed_generation: status.observed_generation,
+        phase: status.phase.map(|phase| match phase {
+            Phase::Pending => api::Phase::Pending,
+            Phase::Pulling => api::Phase::Pulling,
+            Phase::Ready => api::Phase::Ready,
+            Phase::Degraded => api::Phase::Degraded,
+        }),
+        ready: status.ready.clone(),
+        resolved_digest: status.resolved_digest.clone(),
+        nodes_targeted: int(status.nodes_targeted),
+        nodes_ready: int(status.nodes_ready),
+        nodes_pulling: int(status.nodes_pulling),
+        cached_nodes: status.cached_nodes.clone(),
+        consecutive_failures: int(status.consecutive_failures),
+        last_pulled_at: status.last_pulled_at.map(meta::Time),
+        last_attempted_at: status.last_attempted_at.map(meta::Time),
+        failed_nodes: status
+            .failed_nodes
+            .iter()
+            .map(|failed| api::FailedNode {
+                node: failed.node.clone(),
+                reason: failed.reason.clone(),
+                message: failed.message.clone(),
+                attempts: int(failed.attempts),
+                since: failed.since.map(meta::Time),
+            })
+            .collect(),
+        failed_nodes_total: int(status.failed_nodes_total),
+        digests: status
+            .digests
+            .iter()
+            .map(|held| api::DigestNodes {
+                digest: held.digest.clone(),
+                nodes: int(held.nodes),
+                newest: held.newest,
+            })
+            .collect(),
+        digests_total: int(status.digests_total),
+        waiting: status
+            .waiting
+            .iter()
+            .map(|waiting| api::WaitingNodes { reason: waiting.reason.clone(), nodes: int(waiting.nodes) })
+            .collect(),
+        conditions: status
+            .conditions
+            .iter()
+            .map(|condition| meta::Condition {
+                type_: condition.kind.clone(),
+                status: match condition.status {
+                    ConditionStatus::True => "True",
+                    ConditionStatus::False => "False",
+                    ConditionStatus::Unknown => "Unknown",
+                }
+                .to_owned(),
+                reason: condition.reason.clone(),
+                message: condition.message.clone(),
+                observed_generation: condition.observed_generation,
+                last_transition_time: meta::Time(condition.last_transition_time),
+            })
+            .collect(),
+    }
+}
+
+fn count(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
+}
+
+fn int(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use drop_planner::{
+        Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, WaitingNodes,
+    };
+    use jiff::Timestamp;
+    use serde_json::Value;
+
+    use super::{patch, read};
+
+    fn full() -> ImageStatus {
+        let time = Timestamp::from_second(1_700_000_000).unwrap();
+        ImageStatus {
+            observed_generation: Some(2),
+            phase: Some(Phase::Degraded),
+            ready: "1/3".to_owned(),
+            resolved_digest: Some("sha256:0".to_owned()),
+            nodes_targeted: 3,
+            nodes_ready: 1,
+            nodes_pulling: 1,
+            cached_nodes: vec!["a".to_owned()],
+            consecutive_failures: 4,
+            last_pulled_at: Some(time),
+            last_attempted_at: Some(time),
+            failed_nodes: vec![FailedNode {
+                node: "b".to_owned(),
+                reason: "ErrImagePull".to_owned(),
+                message: "not found".to_owned(),
+                attempts: 4,
+                since: Some(time),
+            }],
+            failed_nodes_total: 1,
+            digests: vec![DigestNodes { digest: "sha256:0".to_owned(), nodes: 1, newest: true }],
+            digests_total: 1,
+            waiting: vec![WaitingNodes { reason: "BackingOff".to_owned(), nodes: 1 }],
+            conditions: vec![Condition {
+                kind: "Ready".to_owned(),
+                status: ConditionStatus::False,
+                reason: "ErrImagePull".to_owned(),
+                message: "not found".to_owned(),
+                observed_generation: Some(2),
+                last_transition_time: time,
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back_the_same() {
+        for status in [full(), ImageStatus::default()] {
+            let Value::Object(mut stored) = patch(&status).unwrap() else { panic!("not an object") };
+            stored.retain(|_, value| !value.is_null());
+            assert_eq!(read(serde_json::from_value(Value::Object(stored)).unwrap()), status);
+        }
+    }
+
+    #[test]
+    fn a_patch_clears_every_field_that_it_does_not_set() {
+        let (Value::Object(full), Value::Object(empty)) =
+            (patch(&full()).unwrap(), patch(&ImageStatus::default()).unwrap())
+        else {
+            panic!("not objects")
+        };
+        for field in full.keys() {
+            assert!(empty.contains_key(field), "{field} would survive");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Debian packages that the cluster needs: finds what is missing, installs only that.
+
+use crate::command;
+use crate::progress::say;
+use std::path::Path;
+use std::process::Command;
+
+/// Packages for the cluster itself.
+pub const CLUSTER: &[&str] = &[
+    "ca-certificates",
+    "containernetworking-plugins",
+    "docker-registry",
+    "gcc",
+    "iproute2",
+    "iptables",
+    "libc6-dev",
+    "libseccomp-dev",
+    "openssl",
+    "pkg-config",
+    "procps",
+    "skopeo",
+    "util-linux",
+];
+
+/// Packages for making images from Debian packages.
+pub const IMAGES: &[&str] = &["buildah", "mmdebstrap"];
+
+/// Packages that could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This is no Debian.
+    #[error(
+        "dpkg-query is missing: the cluster installs its tools as Debian packages and needs Debian 12 or newer"
+    )]
+    NotDebian,
+    /// apt-get failed.
+    #[error("cannot install {missing}: {source}\nInstall these packages by hand and run the command again.")]
+    Install {
+        /// The packages.
+        missing: String,
+        /// What apt-get said.
+        source: command::Error,
+    },
+}
+
+/// Installs those of `packages` that are missing.
+pub fn ensure(packages: &[&str]) -> Result<(), Error> {
+    let missing = missing(packages)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    say(format!("installing Debian packages: {names}"));
+    let failed = |source| Error::Install { missing: names.clone(), source };
+    command::run(apt_get().arg("update")).map_err(failed)?;
+    command::run(apt_get().args(["install", "-y", "--no-install-recommends"]).args(&missing))
+        .map_err(failed)?;
+    if missing.contains(&"docker-registry") {
+        keep_registry_service_off();
+    }
+    Ok(())
+}
+
+fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>, Error> {
+    if !Path::new("/usr/bin/dpkg-query").exists() {
+        return Err(Error::NotDebian);
+    }
+    let installed = |package: &str| {
+        command::output(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]))
+            .is_ok_and(|status| status == "installed")
+    };
+    Ok(packages.iter().copied().filter(|package| !installed(package)).collect())
+}
+
+fn apt_get() -> Command {
+    let mut apt_get = Command::new("apt-get");
+    apt_get.arg("-q").env("DEBIAN_FRONTEND", "noninteractive");
+    apt_get
+}
+
+/// The package starts a registry for the whole machine, which nobody asked for: the cluster runs its own.
+fn keep_registry_service_off() {
+    if Path::new("/run/systemd/system").exists() {
+        let off = Command::new("systemctl").args(["disable", "--now", "docker-registry"]).output();
+        if off.is_err() {
+            say(
+                "could not turn off the service `docker-registry` that its package starts: turn it off by hand",
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_missing_packages_are_named() {
+        assert_eq!(missing(&["dpkg", "drop-no-such-package"]).unwrap(), ["drop-no-such-package"]);
+    }
+}

@@ -1,0 +1,73 @@
+//! The image registry of the cluster: Debian's docker-registry, plain http, inside the cluster's network.
+
+use crate::daemon::{self, Daemons};
+use crate::network::{http_ok, inside};
+use crate::state::ClusterInfo;
+use crate::{command, files};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Name of the registry among the parts.
+pub const REGISTRY: &str = "registry";
+
+/// The registry did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its configuration could not be written.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// Its process could not be started.
+    #[error(transparent)]
+    Daemon(#[from] daemon::Error),
+    /// It runs and does not answer.
+    #[error("the registry does not answer: the end of {log} is\n{said}")]
+    Silent {
+        /// Its log.
+        log: PathBuf,
+        /// The last lines of it.
+        said: String,
+    },
+}
+
+/// Starts the registry unless it runs, and waits until it answers.
+pub fn ensure(info: &ClusterInfo) -> Result<(), Error> {
+    let daemons = Daemons::new(&info.state);
+    if daemons.running(REGISTRY).is_none() {
+        let config = info.state.join("registry/config.yml");
+        files::write(&config, configuration(info))?;
+        let mut registry = inside(&info.netns, "docker-registry");
+        registry.arg("serve").arg(&config);
+        // Its traces would try to reach a collector.
+        registry.env("OTEL_TRACES_EXPORTER", "none");
+        daemons.start(REGISTRY, &registry)?;
+    }
+    let answers = || http_ok(&info.netns, &info.registry, "/v2/");
+    match daemons.wait_for(REGISTRY, Duration::from_secs(30), answers) {
+        daemon::Waited::Done => Ok(()),
+        daemon::Waited::Silent | daemon::Waited::Ended => {
+            let log = info.log(REGISTRY);
+            let said = command::last_lines(&files::read(&log).unwrap_or_default(), 15);
+            Err(Error::Silent { log, said })
+        }
+    }
+}
+
+fn configuration(info: &ClusterInfo) -> String {
+    format!(
+        "version: 0.1
+log:
+  level: info
+  accesslog:
+    disabled: false
+storage:
+  filesystem:
+    rootdirectory: {root}
+  delete:
+    enabled: true
+http:
+  addr: {address}
+",
+        root = info.state.join("registry/data").display(),
+        address = info.registry,
+    )
+}

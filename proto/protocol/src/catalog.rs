@@ -1,0 +1,73 @@
+//! The catalog: every reference that is wanted anywhere, for all agents.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Which references are wanted, and by which CachedImages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Catalog {
+    /// Grows with every change of [`Self::wanted`].
+    pub generation: u64,
+    /// Agents that hold a newly listed reference answer at a moment of their own within this time.
+    pub answer_within: Duration,
+    /// Reference as written by the user → uids of the CachedImages that want it.
+    pub wanted: BTreeMap<String, BTreeSet<String>>,
+}
+
+const GENERATION: &str = "generation";
+const ANSWER_WITHIN: &str = "answerWithinMilliseconds";
+const WANTED: &str = "wanted";
+
+/// Why a catalog ConfigMap can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// A key is absent or not a number.
+    #[error("catalog: data.{0} is missing or not a number")]
+    Number(&'static str),
+    /// A line is not `<reference> <uid>[,<uid>…]`.
+    #[error("catalog: data.wanted line {0} is not `<reference> <uid>[,<uid>…]`")]
+    Line(usize),
+}
+
+impl Catalog {
+    /// Reads the `data` of the catalog ConfigMap.
+    ///
+    /// # Errors
+    /// If a key is missing or a line is malformed.
+    pub fn decode(data: &BTreeMap<String, String>) -> Result<Self, DecodeError> {
+        let number = |key: &'static str| {
+            data.get(key).and_then(|v| v.trim().parse::<u64>().ok()).ok_or(DecodeError::Number(key))
+        };
+        let mut wanted = BTreeMap::new();
+        for (index, line) in data.get(WANTED).map_or("", String::as_str).lines().enumerate() {
+            let (reference, uids) = line.split_once(' ').ok_or(DecodeError::Line(index + 1))?;
+            wanted.insert(reference.to_owned(), uids.split(',').map(str::to_owned).collect());
+        }
+        Ok(Self {
+            generation: number(GENERATION)?,
+            answer_within: Duration::from_millis(number(ANSWER_WITHIN)?),
+            wanted,
+        })
+    }
+
+    /// The `data` of the catalog ConfigMap: one line a reference.
+    #[must_use]
+    pub fn encode(&self) -> BTreeMap<String, String> {
+        let mut lines = String::new();
+        for (reference, uids) in &self.wanted {
+            lines.push_str(reference);
+            let mut separator = ' ';
+            for uid in uids {
+                lines.push(separator);
+                lines.push_str(uid);
+                separator = ',';
+            }
+            lines.push('\n');
+        }
+        BTreeMap::from([
+            (GENERATION.to_owned(), self.generation.to_string()),
+            (ANSWER_WITHIN.to_owned(), self.answer_within.as_millis().to_string()),
+            (WANTED.to_owned(), lines),
+        ])
+    }
+}

@@ -1,0 +1,116 @@
+//! Why a pull failed, and whom that concerns.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Whom a failure holds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FailureScope {
+    /// The image everywhere: it does not exist, or may not be read.
+    Image,
+    /// The image on nodes of this architecture.
+    Platform,
+    /// Everything from this registry host.
+    Registry,
+    /// This node alone.
+    Node,
+}
+
+/// What went wrong. The names are those of `status.conditions[].reason` and of metrics labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FailureReason {
+    /// The registry has no such repository, tag or digest.
+    NotFound,
+    /// The registry wants (other) credentials.
+    Unauthorized,
+    /// The registry refuses these credentials.
+    Forbidden,
+    /// The reference or the image is malformed.
+    InvalidImage,
+    /// The image has no manifest for this architecture.
+    NoMatchingPlatform,
+    /// The registry limits the rate of requests (429).
+    TooManyRequests,
+    /// The registry failed (5xx).
+    ServerError,
+    /// The registry's name does not resolve.
+    DNSError,
+    /// Nothing listens at the registry's address.
+    ConnectionRefused,
+    /// The registry did not answer in time.
+    Timeout,
+    /// TLS could not be agreed on with the registry.
+    TLSError,
+    /// The node's disk is full or broken.
+    DiskError,
+    /// containerd failed or went away.
+    RuntimeError,
+    /// The pull made no progress for too long and was ended.
+    Stuck,
+    /// Anything else.
+    ErrImagePull,
+}
+
+/// The latest failed attempt of one pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// Whom it concerns.
+    pub scope: FailureScope,
+    /// What went wrong.
+    pub reason: FailureReason,
+    /// Short and human, names the host or image; never a raw RPC dump. Below 256 bytes.
+    pub message: String,
+    /// Failed attempts in a row, this one included.
+    pub attempts: u32,
+    /// When, on the node's clock.
+    pub at: Timestamp,
+    /// What the registry's `Retry-After` asked for, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u32>,
+}
+
+mod classify;
+
+pub use classify::{Classified, classify};
+
+impl FailureReason {
+    /// The name under which users and metrics see it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "NotFound",
+            Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
+            Self::InvalidImage => "InvalidImage",
+            Self::NoMatchingPlatform => "NoMatchingPlatform",
+            Self::TooManyRequests => "TooManyRequests",
+            Self::ServerError => "ServerError",
+            Self::DNSError => "DNSError",
+            Self::ConnectionRefused => "ConnectionRefused",
+            Self::Timeout => "Timeout",
+            Self::TLSError => "TLSError",
+            Self::DiskError => "DiskError",
+            Self::RuntimeError => "RuntimeError",
+            Self::Stuck => "Stuck",
+            Self::ErrImagePull => "ErrImagePull",
+        }
+    }
+}
+
+impl std::fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Cuts `text` to at most `limit` bytes, at a character's border.
+#[must_use]
+pub fn cut(text: &str, limit: usize) -> &str {
+    let mut end = text.len().min(limit);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

@@ -1,0 +1,61 @@
+//! PullImage through the agent against a bare CRI client: same containerd, same image, alternating.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::figure::{Figure, median};
+use crate::metrics;
+use drop_harness::Cluster;
+
+const PULL_SECONDS: &str = "drop_pull_duration_seconds";
+const GRANT_TO_PULL_SECONDS: &str = "drop_agent_grant_to_pull_seconds";
+
+/// Pulls one image of 100 MB `rounds` times each way on the first node.
+pub(crate) async fn measure(bench: &Cluster, rounds: usize) -> Result<Vec<Figure>> {
+    let wanted = bench.fresh_images(1, 100).await?;
+    let image = &wanted[0];
+    let (node, cri) = &bench.nodes[0];
+    bench.apply_policy(bench.nodes.len(), Duration::ZERO).await?;
+    let (mut bare, mut through) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        bare.push(cri.pull(&image.reference()).await?.as_secs_f64());
+        bench.remove_everywhere(&wanted).await?;
+
+        let before = metrics::histogram(&metrics::of_agent(bench, node).await?, PULL_SECONDS);
+        let there = serde_json::json!({ "nodeSelector": { "kubernetes.io/hostname": node } });
+        bench.apply_image_with(image, &there).await?;
+        bench
+            .wait_until(Duration::from_secs(120), "the image on its node", async || {
+                Ok(bench.ready_nodes(&image.name).await? == Some(1))
+            })
+            .await?;
+        let after = metrics::histogram(&metrics::of_agent(bench, node).await?, PULL_SECONDS);
+        anyhow::ensure!(after.count - before.count == 1.0, "the agent on {node} did not pull exactly once");
+        through.push(after.sum - before.sum);
+        bench.images().delete(&image.name, &kube::api::DeleteParams::default()).await?;
+        bench.remove_everywhere(&wanted).await?;
+        println!(
+            "round {round}: bare {:.3} s, through the agent {:.3} s",
+            bare.last().copied().unwrap_or_default(),
+            through.last().copied().unwrap_or_default()
+        );
+    }
+    let mut texts = Vec::new();
+    for (node, _) in &bench.nodes {
+        texts.push(metrics::of_agent(bench, node).await?);
+    }
+    bench.clean().await?;
+    let ratio = median(through) / median(bare);
+    let mut figures =
+        vec![Figure::bounded("PullImage through the agent against bare CRI, median", ratio, "×", 1.03)];
+    if let Some(bound) = metrics::median_bucket(&texts, GRANT_TO_PULL_SECONDS) {
+        figures.push(Figure::bounded(
+            "grant written → PullImage sent, median (bucket)",
+            bound * 1e3,
+            "ms",
+            100.0,
+        ));
+    }
+    Ok(figures)
+}

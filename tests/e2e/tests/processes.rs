@@ -1,0 +1,90 @@
+//! Drop's own processes: killed at any time, and holding no right that they don't need.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use drop_harness::{processes, run};
+use drop_protocol::names;
+use kube::api::{DeleteParams, ListParams};
+
+#[test]
+fn a_rollout_survives_its_leader() -> Result<()> {
+    run("leader", async |cluster| {
+        let wanted = cluster.fresh_images(3, 20).await?;
+        cluster.apply_policy(1, Duration::from_secs(1)).await?;
+        for image in &wanted {
+            cluster.apply_image(image).await?;
+        }
+        cluster
+            .wait_until(Duration::from_secs(60), "a first node has an image", async || {
+                Ok(cluster.status(&wanted[0].name).await?.nodes_ready > 0)
+            })
+            .await?;
+        let lease = cluster.leases().get(names::LEADER_LEASE).await?;
+        let identity = lease.spec.and_then(|spec| spec.holder_identity).context("nobody leads")?;
+        processes::kill(processes::with_environment("drop-coordinator", "POD_NAME", |pod| {
+            identity.starts_with(pod)
+        })?)
+        .await?;
+        cluster.wait_ready(&wanted, Duration::from_secs(120)).await?;
+        cluster.clean().await
+    })
+}
+
+#[test]
+fn a_rollout_survives_its_agents() -> Result<()> {
+    run("agents", async |cluster| {
+        let wanted = cluster.fresh_images(3, 20).await?;
+        cluster.apply_policy(3, Duration::from_millis(200)).await?;
+        for image in &wanted {
+            cluster.apply_image(image).await?;
+        }
+        for pid in processes::running("drop-agent")? {
+            processes::kill(pid).await?;
+        }
+        cluster.wait_ready(&wanted, Duration::from_secs(180)).await?;
+        cluster.clean().await
+    })
+}
+
+#[test]
+fn a_replaced_agent_pod_goes_on_where_the_old_one_stopped() -> Result<()> {
+    run("replaced", async |cluster| {
+        let wanted = cluster.fresh_images(2, 20).await?;
+        cluster.apply_policy(3, Duration::from_millis(200)).await?;
+        let selector = format!("app.kubernetes.io/name={}", names::AGENT_APP);
+        let pods = cluster.pods().list(&ListParams::default().labels(&selector)).await?;
+        let pod = pods.items.first().and_then(|pod| pod.metadata.name.clone()).context("no agent Pod")?;
+        for image in &wanted {
+            cluster.apply_image(image).await?;
+        }
+        cluster.pods().delete(&pod, &DeleteParams::default()).await?;
+        cluster.wait_ready(&wanted, Duration::from_secs(180)).await?;
+        cluster.clean().await
+    })
+}
+
+#[test]
+fn processes_hold_no_privilege() -> Result<()> {
+    run("privilege", async |_| {
+        for (program, group) in [("drop-agent", "0"), ("drop-coordinator", "65532")] {
+            let pids = processes::running(program)?;
+            anyhow::ensure!(!pids.is_empty(), "no {program} runs");
+            for pid in pids {
+                let line = |name: &str| processes::status_line(pid, name);
+                anyhow::ensure!(line("Uid")?.split_whitespace().all(|uid| uid == "65532"), "{program} uid");
+                anyhow::ensure!(line("Gid")?.split_whitespace().all(|gid| gid == group), "{program} gid");
+                for set in ["CapEff", "CapPrm", "CapBnd", "CapAmb"] {
+                    anyhow::ensure!(u64::from_str_radix(&line(set)?, 16)? == 0, "{program} {set}");
+                }
+                anyhow::ensure!(line("NoNewPrivs")? == "1", "{program} may gain privileges");
+                anyhow::ensure!(line("Seccomp")? == "2", "{program} has no seccomp filter");
+                let mounts = std::fs::read_to_string(format!("/proc/{pid}/mounts"))?;
+                let root = mounts.lines().find(|m| m.split(' ').nth(1) == Some("/")).context("no root")?;
+                let options = root.split(' ').nth(3).unwrap_or_default();
+                anyhow::ensure!(options.split(',').any(|o| o == "ro"), "{program}: root is writable");
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,16 @@
+//! What end-to-end tests and benchmarks share: a running cluster with Drop on it, as an administrator sees it.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`cluster`] | API, nodes, and the objects that a test creates and removes |
+//! | [`cri`] | a bare CRI client that shares no code with the agent |
+//! | [`processes`] | Drop's processes on this machine |
+//!
+//! [`run`] enters the cluster's network namespace by itself. Nothing here knows anything of Drop's insides but the
+//! protocol.
+
+pub mod cluster;
+pub mod cri;
+pub mod processes;
+
+pub use cluster::{Cluster, Wanted, run};

@@ -1,0 +1,82 @@
+//! Drop's processes on this machine: the development cluster's pods are processes of the machine itself.
+
+use anyhow::{Context as _, Result, bail};
+
+/// Process ids of all live processes that run the program `name` in a pod of the cluster whose network this thread is
+/// in: other clusters may run beside it.
+///
+/// # Errors
+/// If `/proc` can't be read.
+pub fn running(name: &str) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+        // A process that has ended in between has no command line any more.
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let program = command.split(|byte| *byte == 0).next().unwrap_or_default();
+        let named = program.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes());
+        if named && in_this_cluster(pid).unwrap_or(false) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the parent of a container's process, containerd's shim, is in this thread's network.
+fn in_this_cluster(pid: u32) -> Result<bool> {
+    let parent = status_line(pid, "PPid")?;
+    let network = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net"));
+    Ok(network(&parent)? == network("thread-self")?)
+}
+
+/// The process of the program `name` whose environment says `variable=value…`; `value` may be a beginning.
+///
+/// # Errors
+/// If there is none.
+pub fn with_environment(name: &str, variable: &str, is: impl Fn(&str) -> bool) -> Result<u32> {
+    for pid in running(name)? {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let prefix = format!("{variable}=");
+        let value = environment
+            .split(|byte| *byte == 0)
+            .filter_map(|entry| std::str::from_utf8(entry).ok())
+            .find_map(|entry| entry.strip_prefix(&prefix));
+        if value.is_some_and(&is) {
+            return Ok(pid);
+        }
+    }
+    bail!("no process {name} has the right {variable}")
+}
+
+/// A line of `/proc/<pid>/status`, without its name.
+///
+/// # Errors
+/// If the process is gone or has no such line.
+pub fn status_line(pid: u32, name: &str) -> Result<String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(|rest| rest.trim().to_owned()))
+        .with_context(|| format!("process {pid} has no status line {name}"))
+}
+
+/// Resident memory of a process, in bytes.
+///
+/// # Errors
+/// If the process is gone.
+pub fn resident_bytes(pid: u32) -> Result<u64> {
+    let line = status_line(pid, "VmRSS")?;
+    let kilobytes: u64 = line.trim_end_matches("kB").trim().parse()?;
+    Ok(kilobytes * 1024)
+}
+
+/// Sends SIGKILL.
+///
+/// # Errors
+/// If the process can't be killed.
+pub async fn kill(pid: u32) -> Result<()> {
+    let status = tokio::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status().await?;
+    anyhow::ensure!(status.success(), "kill -KILL {pid} failed");
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! The API server: every object in one store, every change in one log.
+//!
+//! It keeps the promises that a real one keeps (conflicts, preconditions, one order of all writes, admission) and no
+//! others. How requests reach it, and when watches hear of a change, is the business of [`crate::network`] and
+//! [`watch`].
+
+pub mod lease;
+mod merge;
+pub mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use drop_planner::cluster::{AgentPod, CachedImage, Node, PullPolicy, StoredCatalog};
+use drop_protocol::Catalog;
+
+use crate::clock::Time;
+pub use lease::StoredLease;
+
+/// Kinds of objects; each is watched by itself, so that their order among each other is lost on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Leases, the leader's among them.
+    Lease,
+    /// Nodes.
+    Node,
+    /// Agent Pods, by the name of their node.
+    Pod,
+    /// CachedImages.
+    Image,
+    /// PullPolicies.
+    Policy,
+    /// The catalog ConfigMap.
+    Catalog,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Lease, Self::Node, Self::Pod, Self::Image, Self::Policy, Self::Catalog];
+}
+
+/// A stored object.
+#[derive(Debug, Clone)]
+pub enum Object {
+    /// A Lease.
+    Lease(Arc<StoredLease>),
+    /// A Node.
+    Node(Arc<Node>),
+    /// The newest agent Pod of a node.
+    Pod(AgentPod),
+    /// A CachedImage with its status.
+    Image(Arc<CachedImage>),
+    /// A PullPolicy.
+    Policy(Arc<PullPolicy>),
+    /// The catalog.
+    Catalog(Arc<StoredCatalog>),
+}
+
+/// One entry of the log.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// When it was committed.
+    pub at: Time,
+    /// Its place in the one order of all changes.
+    pub version: u64,
+    /// What changed.
+    pub kind: Kind,
+    /// Name of the object.
+    pub name: String,
+    /// The object afterwards; `None`: deleted.
+    pub object: Option<Object>,
+}
+
+/// Who writes; decides what admission allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Writer {
+    /// A coordinator.
+    Coordinator(usize),
+    /// The agent whose token names this node.
+    Agent(String),
+    /// A person, or a controller of Kubernetes.
+    Other,
+}
+
+/// Why a request was not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// 409: a precondition does not hold, or the object exists already.
+    Conflict,
+    /// 404.
+    NotFound,
+    /// 403 or 422: admission or validation says no.
+    Forbidden(String),
+}
+
+/// A write that somebody asked for, whatever came of it.
+#[derive(Debug, Clone)]
+pub struct Audited {
+    /// When it reached the server.
+    pub at: Time,
+    /// By whom.
+    pub writer: Writer,
+    /// What, for people.
+    pub what: String,
+}
+
+/// An object and the version at which it was last written.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The version.
+    pub version: u64,
+    /// The object.
+    pub object: Object,
+}
+
+/// The state of the cluster at one version.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The version.
+    pub version: u64,
+    /// All objects.
+    pub objects: BTreeMap<(Kind, String), Stored>,
+}
+
+/// The server.
+#[derive(Debug, Default)]
+pub struct ApiServer {
+    objects: BTreeMap<(Kind, String), Stored>,
+    log: Vec<Change>,
+    uids: u64,
+    audit: Vec<Audited>,
+    /// Requests are refused and watches are cut while it restarts.
+    pub down: bool,
+}
+
+impl ApiServer {
+    /// A uid that no other object has or had.
+    pub fn new_uid(&mut self) -> String {
+        self.uids += 1;
+        // The tail is what people read in traces, the head is what grant ids are made of: both tell objects apart.
+        format!("{0:08x}-{0}", self.uids)
+    }
+
+    /// Version of the newest change.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.log.len() as u64
+    }
+
+    /// All changes in order; the one of version `v` stands at `v - 1`.
+    #[must_use]
+    pub fn log(&self) -> &[Change] {
+        &self.log
+    }
+
+    /// Writes in the order in which they arrived.
+    #[must_use]
+    pub fn audit(&self) -> &[Audited] {
+        &self.audit
+    }
+
+    /// Notes that a write arrived.
+    pub fn note_write(&mut self, at: Time, writer: Writer, what: String) {
+        self.audit.push(Audited { at, writer, what });
+    }
+
+    /// The object as it is now.
+    #[must_use]
+    pub fn get(&self, kind: Kind, name: &str) -> Option<&Object> {
+        self.objects.get(&(kind, name.to_owned())).map(|stored| &stored.object)
+    }
+
+    /// Everything as it is now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { version: self.version(), objects: self.objects.clone() }
+    }
+
+    /// Objects of one kind with their names.
+    pub fn list(&self, kind: Kind) -> impl Iterator<Item = (&str, &Object)> {
+        self.objects
+            .iter()
+            .filter(move |((k, _), _)| *k == kind)
+            .map(|((_, name), stored)| (name.as_str(), &stored.object))
+    }
+
+    /// The object as it was at `version`.
+    #[must_use]
+    pub fn get_at(&self, version: u64, kind: Kind, name: &str) -> Option<&Object> {
+        let end = usize::try_from(version).unwrap_or(usize::MAX).min(self.log.len());
+        self.log[..end].iter().rev().find(|c| c.kind == kind && c.name == name)?.object.as_ref()
+    }
+
+    /// The version that was the newest at `time`.
+    #[must_use]
+    pub fn version_at(&self, time: Time) -> u64 {
+        self.log.partition_point(|change| change.at <= time) as u64
+    }
+
+    /// Commits a change; the object already carries the version that [`Self::next_version`] gave.
+    pub fn commit(&mut self, at: Time, kind: Kind, name: &str, object: Option<Object>) -> u64 {
+        let key = (kind, name.to_owned());
+        let version = self.next_version();
+        match &object {
+            Some(object) => drop(self.objects.insert(key, Stored { version, object: object.clone() })),
+            None => drop(self.objects.remove(&key)),
+        }
+        self.log.push(Change { at, version, kind, name: name.to_owned(), object });
+        version
+    }
+
+    /// The version that the next change gets.
+    #[must_use]
+    pub fn next_version(&self) -> u64 {
+        self.version() + 1
+    }
+
+    /// The Node of that name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        match self.get(Kind::Node, name)? {
+            Object::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The Lease of that name.
+    #[must_use]
+    pub fn lease(&self, name: &str) -> Option<&Arc<StoredLease>> {
+        match self.get(Kind::Lease, name)? {
+            Object::Lease(lease) => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// The agent Pod of that node.
+    #[must_use]
+    pub fn pod(&self, node: &str) -> Option<&AgentPod> {
+        match self.get(Kind::Pod, node)? {
+            Object::Pod(pod) => Some(pod),
+            _ => None,
+        }
+    }
+
+    /// The CachedImage of that name.
+    #[must_use]
+    pub fn image(&self, name: &str) -> Option<&Arc<CachedImage>> {
+        match self.get(Kind::Image, name)? {
+            Object::Image(image) => Some(image),
+            _ => None,
+        }
+    }
+
+    /// The PullPolicy of that name.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&Arc<PullPolicy>> {
+        match self.get(Kind::Policy, name)? {
+            Object::Policy(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
+    /// Writes the catalog: creates it, or replaces the version that the writer has seen.
+    ///
+    /// # Errors
+    /// If that version is not the stored one.
+    pub fn put_catalog(
+        &mut self,
+        at: Time,
+        name: &str,
+        catalog: &Catalog,
+        seen: Option<(&str, u64)>,
+    ) -> Result<Arc<StoredCatalog>, Refusal> {
+        let stored = match self.get(Kind::Catalog, name) {
+            Some(Object::Catalog(stored)) => Some(Arc::clone(stored)),
+            _ => None,
+        };
+        let uid = match (&stored, seen) {
+            (Some(stored), Some((uid, version)))
+                if stored.uid == uid && stored.resource_version == version =>
+            {
+                uid.to_owned()
+            }
+            (None, None) => self.new_uid(),
+            (None, Some(_)) => return Err(Refusal::NotFound),
+            _ => return Err(Refusal::Conflict),
+        };
+        // Through the wire format and back, as between two real programs.
+        let catalog =
+            Catalog::decode(&catalog.encode()).map_err(|error| Refusal::Forbidden(error.to_string()))?;
+        let object = Arc::new(StoredCatalog { catalog, uid, resource_version: self.next_version() });
+        self.commit(at, Kind::Catalog, name, Some(Object::Catalog(Arc::clone(&object))));
+        Ok(object)
+    }
+}

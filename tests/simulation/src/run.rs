@@ -1,0 +1,137 @@
+//! A whole run of one seed: faults, calm, convergence, quiet.
+
+use std::time::Duration;
+
+use crate::breaks::Break;
+use crate::clock::Time;
+use crate::faults::{Fault, Heal};
+use crate::invariants::Violation;
+use crate::simulation::{Event, Simulation};
+use crate::trace::Trace;
+
+/// How a seed is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How long faults strike.
+    pub faults: Time,
+    /// What is deliberately broken.
+    pub broken: Option<Break>,
+    /// Print what happens.
+    pub trace: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { faults: Duration::from_secs(600), broken: None, trace: false }
+    }
+}
+
+/// What a run without violation looked like.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outcome {
+    /// How long the cluster needed after the last fault.
+    pub converged: Time,
+    /// Writes that reached the API server, leader renewals aside.
+    pub writes: usize,
+    /// Simulated time in all.
+    pub simulated: Time,
+}
+
+/// How often it is looked whether all is well.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long it may take until all is well, beside the time that pulling takes one pair at a time.
+const PATIENCE: Duration = Duration::from_secs(1_500);
+/// Longer than any backoff: what is quiet for this long waits for nothing.
+const BACKED_OFF: Duration = Duration::from_secs(330);
+/// How long nothing may happen after that.
+const QUIET: Duration = Duration::from_secs(600);
+
+/// Runs one seed.
+///
+/// # Errors
+/// With the first violation of an invariant. A panic of any part counts as one, of number 0.
+pub fn run(seed: u64, options: Options) -> Result<Outcome, Violation> {
+    std::panic::catch_unwind(|| whole(seed, options)).unwrap_or_else(|_| {
+        let what = "something panicked; its message stands above".to_owned();
+        Err(Violation { invariant: 0, at: Time::ZERO, what })
+    })
+}
+
+fn whole(seed: u64, options: Options) -> Result<Outcome, Violation> {
+    let trace = if options.trace { Trace::printing() } else { Trace::default() };
+    let mut simulation = Simulation::new(seed, options.faults, options.broken, trace);
+    simulation.run_until(options.faults)?;
+    simulation.tell("          faults are over");
+    simulation.queue.push(simulation.now, Event::Heal(Heal::Everything));
+    // People go on working.
+    for _ in 0..simulation.rng.u32(0..5) {
+        let edits = [Fault::EditImage, Fault::DeleteImage, Fault::CreateImage, Fault::EditImage];
+        let edit = edits[simulation.rng.usize(0..edits.len())];
+        let delay = simulation.seconds(61.0, 150.0);
+        simulation.after(delay, Event::Fault(edit));
+    }
+    let calm = simulation.now;
+    simulation.run_until(calm + Duration::from_secs(151))?;
+    converge(&mut simulation)?;
+    let converged = simulation.now - calm;
+    simulation.tell("          converged; registries heal");
+    simulation.queue.push(simulation.now, Event::Heal(Heal::Registries));
+    converge(&mut simulation)?;
+    settle(&mut simulation)?;
+    simulation.tell("          quiet");
+    let quiet = simulation.now;
+    simulation.run_until(quiet + QUIET)?;
+    if let Some(write) = simulation.disturbance(quiet) {
+        let what = format!("{:?} wrote while nothing changed: {}", write.writer, write.what);
+        return Err(Violation { invariant: 6, at: write.at, what });
+    }
+    if let Some((invariant, what)) = simulation.shortcoming() {
+        return Err(Violation { invariant, at: simulation.now, what });
+    }
+    let writes =
+        simulation.api.audit().iter().filter(|write| !write.what.starts_with(crate::coordinator::LEADING));
+    Ok(Outcome { converged, writes: writes.count(), simulated: simulation.now })
+}
+
+/// Runs on until all is as it should be.
+fn converge(simulation: &mut Simulation) -> Result<(), Violation> {
+    let limit = simulation.now + PATIENCE + simulation.serial_work();
+    while let Some((invariant, what)) = simulation.shortcoming() {
+        if simulation.now >= limit {
+            simulation.tell_state();
+            return Err(Violation { invariant, at: simulation.now, what });
+        }
+        simulation.run_until(simulation.now + LOOK)?;
+    }
+    Ok(())
+}
+
+/// Runs on until nothing has been written for a while.
+fn settle(simulation: &mut Simulation) -> Result<(), Violation> {
+    let limit = simulation.now + PATIENCE + simulation.serial_work();
+    let mut quiet_since = simulation.now;
+    while simulation.now < quiet_since + BACKED_OFF {
+        let before = simulation.now;
+        simulation.run_until(before + LOOK)?;
+        if let Some(write) = simulation.disturbance(before) {
+            quiet_since = simulation.now;
+            if simulation.now > limit {
+                let what = format!("never quiet: {:?} still writes: {}", write.writer, write.what);
+                return Err(Violation { invariant: 6, at: simulation.now, what });
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Simulation {
+    /// How long it takes to pull every image on every node, one after another, with some room.
+    fn serial_work(&self) -> Time {
+        let cluster = self.truth();
+        let images = cluster.images.values().map(|image| {
+            let fetch = self.registry.images.get(&image.reference).map_or(Duration::ZERO, |p| p.fetch * 2);
+            fetch + Duration::from_secs(20)
+        });
+        images.sum::<Duration>() * u32::try_from(self.machines.len()).unwrap_or(8)
+    }
+}
