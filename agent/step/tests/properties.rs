@@ -230,7 +230,7 @@ proptest! {
         if node.lease.is_none() {
             node.create_lease("lease-last");
         }
-        node.see_lease();
+        happen(&mut node, &mut bystander, Happening::ShowLease);
         let mut idle_rounds = 0;
         for _ in 0..400 {
             let before = node.writes().len();
