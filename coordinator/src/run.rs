@@ -230,6 +230,7 @@ impl Reign {
             Noted::WithdrawSettled { withdraw, outcome } => memory.withdraw_settled(&withdraw, outcome, at),
             Noted::StatusWritten(image) => memory.status_written(&image, at),
             Noted::CatalogWritten => memory.catalog_written(at),
+            Noted::PullSecretsWritten => memory.pull_secrets_written(at),
             Noted::Failed(key) => memory.write_failed(&key, at),
         }
     }

@@ -1,6 +1,6 @@
 //! What the API server says, as small domain types. Knows nothing of how it is read or of what follows from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct Cluster {
     pub leases: BTreeMap<String, Arc<NodeLease>>,
     /// The catalog, if it exists and can be read.
     pub catalog: Option<Arc<StoredCatalog>>,
+    /// The Role by which agents read pull Secrets, if it exists.
+    pub pull_secrets: Option<Arc<StoredPullSecrets>>,
 }
 
 /// A CachedImage: what is wanted, and its status as stored now.
@@ -139,6 +141,17 @@ pub struct StoredCatalog {
     /// `metadata.uid` of the ConfigMap.
     pub uid: String,
     /// `metadata.resourceVersion` of the ConfigMap.
+    pub resource_version: u64,
+}
+
+/// The Role by which agents read pull Secrets, as stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredPullSecrets {
+    /// Names of the Secrets that it lets agents read; `None` if its rules say anything else than that.
+    pub secrets: Option<BTreeSet<String>>,
+    /// `metadata.uid` of the Role.
+    pub uid: String,
+    /// `metadata.resourceVersion` of the Role.
     pub resource_version: u64,
 }
 

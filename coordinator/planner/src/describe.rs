@@ -33,6 +33,10 @@ impl fmt::Display for Plan {
                 writeln!(f, "  {reference} {}", uids.join(","))?;
             }
         }
+        if let Some(secrets) = &self.pull_secrets {
+            let names: Vec<&str> = secrets.iter().map(String::as_str).collect();
+            writeln!(f, "agents may read Secrets: {}", names.join(" "))?;
+        }
         for status in &self.statuses {
             writeln!(f, "{status}")?;
         }

@@ -31,6 +31,7 @@ mod grants;
 mod holds;
 mod leases;
 mod policy;
+mod pull_secrets;
 mod slots;
 mod survey;
 mod targets;
@@ -38,8 +39,8 @@ mod wake;
 mod withdraw;
 
 pub use cluster::{
-    AgentPod, CachedImage, Cluster, Leadership, Node, PullPolicy, StoredCatalog, Taint, TaintEffect,
-    Toleration, TolerationOperator, World,
+    AgentPod, CachedImage, Cluster, Leadership, Node, PullPolicy, StoredCatalog, StoredPullSecrets, Taint,
+    TaintEffect, Toleration, TolerationOperator, World,
 };
 pub use memory::{Memory, WriteKey, WriteOutcome};
 pub use plan::{

@@ -1,5 +1,6 @@
 //! What is to be written, and when to plan again. Leaves nothing to decide while executing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use drop_protocol::{Catalog, Grant, GrantId, Monotonic, Now, Withdrawal};
@@ -9,7 +10,7 @@ use crate::status::ImageStatus;
 use crate::survey::Survey;
 use crate::waiting::Waiting;
 use crate::wake::Wake;
-use crate::{catalog, fold, grants, holds, leases, withdraw};
+use crate::{catalog, fold, grants, holds, leases, pull_secrets, withdraw};
 
 /// Everything that is to be written now. Parts are independent of each other unless a field says otherwise.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +25,8 @@ pub struct Plan {
     pub issues: Vec<PolicyIssues>,
     /// New content of the catalog ConfigMap; create it if the cluster has none, else replace it conditionally.
     pub catalog: Option<Catalog>,
+    /// Names of the Secrets that agents are to be let read; replace the rules of their Role conditionally.
+    pub pull_secrets: Option<BTreeSet<String>>,
     /// New status of CachedImages.
     pub statuses: Vec<StatusWrite>,
     /// Events, each to be sent only after the status of its image in this plan was applied.
@@ -159,6 +162,7 @@ impl Plan {
             && self.withdrawals.is_empty()
             && self.issues.is_empty()
             && self.catalog.is_none()
+            && self.pull_secrets.is_none()
             && self.statuses.is_empty()
             && self.events.is_empty()
     }
@@ -188,6 +192,7 @@ pub fn plan(world: &World, now: Now) -> Plan {
         withdrawals: verdicts.withdrawals,
         issues: handout.issues,
         catalog: catalog::plan(world, &wake),
+        pull_secrets: pull_secrets::plan(world, &wake),
         statuses,
         events,
         waiting: Waiting::of(&survey),

@@ -19,6 +19,8 @@ pub enum WaitReason {
     InvalidPolicy,
     /// Pull policy `Never`, and the image is not there.
     ErrImageNeverPull,
+    /// Agents may not read the Secrets yet that the image names.
+    PullSecretsPending,
     /// The node has no node Lease yet.
     LeasePending,
     /// The node has no ready agent.
@@ -76,6 +78,7 @@ impl WaitReason {
             Self::PolicyNotFound => "PolicyNotFound",
             Self::InvalidPolicy => "InvalidPolicy",
             Self::ErrImageNeverPull => "ErrImageNeverPull",
+            Self::PullSecretsPending => "PullSecretsPending",
             Self::LeasePending => "LeasePending",
             Self::AgentNotReady => "AgentNotReady",
             Self::ReportUnreadable => "ReportUnreadable",

@@ -62,6 +62,8 @@ pub enum Noted {
     StatusWritten(String),
     /// The catalog was written.
     CatalogWritten,
+    /// The Role by which agents read pull Secrets was written.
+    PullSecretsWritten,
     /// Any other write was not, or perhaps not, applied.
     Failed(WriteKey),
     /// An answer holds a newer state of an object.

@@ -3,6 +3,7 @@
 //! Building needs neither a client nor a clock, and afterwards the snapshot may change under the requests: each names
 //! the version of the object that it is about.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use drop_planner::{
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::status;
+use crate::watch::pull_secrets;
 
 /// Everything to send, ready to be sent.
 #[derive(Debug, Default)]
@@ -30,6 +32,8 @@ pub struct Requests {
     pub delete_leases: Vec<DeleteLease>,
     /// The catalog.
     pub catalog: Option<CatalogRequest>,
+    /// A patch of the Role by which agents read pull Secrets.
+    pub pull_secrets: Option<Value>,
     /// Status patches, each with the events that follow it.
     pub statuses: Vec<StatusRequest>,
 }
@@ -108,8 +112,17 @@ impl Requests {
             }
         }
         let catalog = plan.catalog.as_ref().map(|catalog| catalog_request(catalog, cluster));
-        let requests =
-            Self { issues, withdrawals, create_leases, delete_leases: plan.delete_leases, catalog, statuses };
+        let pull_secrets =
+            plan.pull_secrets.as_ref().and_then(|secrets| pull_secrets_patch(secrets, cluster));
+        let requests = Self {
+            issues,
+            withdrawals,
+            create_leases,
+            delete_leases: plan.delete_leases,
+            catalog,
+            pull_secrets,
+            statuses,
+        };
         (requests, failed)
     }
 
@@ -121,6 +134,7 @@ impl Requests {
             && self.create_leases.is_empty()
             && self.delete_leases.is_empty()
             && self.catalog.is_none()
+            && self.pull_secrets.is_none()
             && self.statuses.is_empty()
     }
 }
@@ -169,6 +183,14 @@ fn catalog_request(catalog: &Catalog, cluster: &Cluster) -> CatalogRequest {
             ..ConfigMap::default()
         })),
     }
+}
+
+fn pull_secrets_patch(secrets: &BTreeSet<String>, cluster: &Cluster) -> Option<Value> {
+    let stored = cluster.pull_secrets.as_ref()?;
+    Some(json!({
+        "metadata": { "uid": stored.uid, "resourceVersion": stored.resource_version.to_string() },
+        "rules": pull_secrets::rules(secrets),
+    }))
 }
 
 #[cfg(test)]

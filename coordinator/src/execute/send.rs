@@ -10,6 +10,7 @@ use futures::stream::iter;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::rbac::v1::Role;
 use kube::api::{Api, DeleteParams, Patch, Preconditions};
 use kube::core::DeserializeGuard;
 use serde_json::Value;
@@ -24,7 +25,7 @@ use crate::index::Written;
 use crate::lead::Proof;
 use crate::metrics::{Metrics, WriteKind, WriteOutcome as Counted};
 use crate::watch::stream::versioned;
-use crate::watch::{self as edge, catalog, images};
+use crate::watch::{self as edge, catalog, images, pull_secrets};
 
 /// This many requests are under way at a time.
 const CONCURRENT: usize = 32;
@@ -36,6 +37,7 @@ type Stored = DeserializeGuard<drop_crds::CachedImage>;
 pub struct Sender {
     leases: Api<Lease>,
     maps: Api<ConfigMap>,
+    roles: Api<Role>,
     images: Api<Stored>,
     events: Api<Event>,
     namespace: String,
@@ -70,6 +72,7 @@ impl Sender {
         Self {
             leases: Api::namespaced(client.clone(), namespace),
             maps: Api::namespaced(client.clone(), namespace),
+            roles: Api::namespaced(client.clone(), namespace),
             images: Api::all(client.clone()),
             events: Api::namespaced(client.clone(), event::NAMESPACE),
             namespace: namespace.to_owned(),
@@ -90,7 +93,8 @@ impl Sender {
 
     /// Sends everything once; returns whether all of it was applied.
     pub async fn send(&self, requests: Requests) -> bool {
-        let Requests { issues, withdrawals, create_leases, delete_leases, catalog, statuses } = requests;
+        let Requests { issues, withdrawals, create_leases, delete_leases, catalog, pull_secrets, statuses } =
+            requests;
         let mut work: Vec<BoxFuture<'_, bool>> = Vec::new();
         // Grants first: everything else can wait for them.
         for lane in issues {
@@ -101,6 +105,9 @@ impl Sender {
         }
         if let Some(catalog) = catalog {
             work.push(Box::pin(self.catalog(catalog)));
+        }
+        if let Some(patch) = pull_secrets {
+            work.push(Box::pin(self.pull_secrets(patch)));
         }
         for (node, lease) in create_leases {
             work.push(Box::pin(self.create_lease(node, lease)));
@@ -228,6 +235,21 @@ impl Sender {
             self.note(Noted::CatalogWritten);
         }
         self.settle(outcome, WriteKey::Catalog)
+    }
+
+    async fn pull_secrets(&self, patch: Value) -> bool {
+        if !self.may_write(WriteKind::PullSecrets) {
+            return false;
+        }
+        let (params, patch) = (api::patching(), Patch::Merge(&patch));
+        let answer =
+            attempt(REQUEST_TIMEOUT, self.roles.patch(names::PULL_SECRETS_ROLE, &params, &patch)).await;
+        let (outcome, role) = self.outcome(WriteKind::PullSecrets, names::PULL_SECRETS_ROLE, answer);
+        if let Some(row) = role.and_then(|role| versioned(role, |role| Some(pull_secrets::row(role)))) {
+            self.note(Noted::Object(Box::new(Written::PullSecrets(row))));
+            self.note(Noted::PullSecretsWritten);
+        }
+        self.settle(outcome, WriteKey::PullSecrets)
     }
 
     async fn status(&self, request: StatusRequest) -> bool {

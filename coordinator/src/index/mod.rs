@@ -8,7 +8,7 @@
 
 pub mod table;
 
-use drop_planner::{AgentPod, CachedImage, Cluster, Node, PullPolicy, StoredCatalog};
+use drop_planner::{AgentPod, CachedImage, Cluster, Node, PullPolicy, StoredCatalog, StoredPullSecrets};
 use drop_protocol::{NodeLease, names};
 
 use crate::watch::{AgentRow, Update, Versioned};
@@ -23,6 +23,8 @@ pub struct Index {
     leases: Table<NodeLease>,
     catalogs: Table<StoredCatalog>,
     catalog_rows: Rows<StoredCatalog>,
+    roles: Table<StoredPullSecrets>,
+    role_rows: Rows<StoredPullSecrets>,
     agents: Table<AgentRow>,
     agent_rows: Rows<AgentRow>,
     agents_changed: bool,
@@ -37,6 +39,8 @@ pub enum Written {
     Lease(Versioned<NodeLease>),
     /// The catalog.
     Catalog(Versioned<StoredCatalog>),
+    /// The Role by which agents read pull Secrets.
+    PullSecrets(Versioned<StoredPullSecrets>),
 }
 
 impl Index {
@@ -48,6 +52,7 @@ impl Index {
             && self.nodes.is_complete()
             && self.leases.is_complete()
             && self.catalogs.is_complete()
+            && self.roles.is_complete()
             && self.agents.is_complete()
     }
 
@@ -61,6 +66,11 @@ impl Index {
             Update::Catalog(event) => {
                 let changed = self.catalogs.apply(&mut self.catalog_rows, event);
                 self.show_catalog(cluster);
+                changed
+            }
+            Update::PullSecrets(event) => {
+                let changed = self.roles.apply(&mut self.role_rows, event);
+                self.show_pull_secrets(cluster);
                 changed
             }
             Update::Agent(event) => {
@@ -81,6 +91,11 @@ impl Index {
                 self.show_catalog(cluster);
                 changed
             }
+            Written::PullSecrets(row) => {
+                let changed = self.roles.written(&mut self.role_rows, row);
+                self.show_pull_secrets(cluster);
+                changed
+            }
         }
     }
 
@@ -99,6 +114,10 @@ impl Index {
 
     fn show_catalog(&self, cluster: &mut Cluster) {
         cluster.catalog = self.catalog_rows.get(names::CATALOG).cloned();
+    }
+
+    fn show_pull_secrets(&self, cluster: &mut Cluster) {
+        cluster.pull_secrets = self.role_rows.get(names::PULL_SECRETS_ROLE).cloned();
     }
 }
 
@@ -136,6 +155,7 @@ mod tests {
             Update::Agent(Event::Complete),
             Update::Lease(Event::Complete),
             Update::Catalog(Event::Complete),
+            Update::PullSecrets(Event::Complete),
         ];
         for list in lists {
             assert!(!index.is_complete());

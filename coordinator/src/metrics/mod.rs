@@ -37,6 +37,8 @@ pub enum WriteKind {
     DeleteLease,
     /// The catalog.
     Catalog,
+    /// The Role by which agents read pull Secrets.
+    PullSecrets,
     /// The status of a CachedImage.
     Status,
     /// An event.

@@ -7,6 +7,7 @@
 //! | [`nodes`] | Nodes and agent Pods → rows |
 //! | [`images`] | CachedImages and PullPolicies → rows, also those that don't decode |
 //! | [`catalog`] | the catalog ConfigMap → row |
+//! | [`pull_secrets`] | the Role by which agents read pull Secrets → row |
 //!
 //! One odd object never stops a watch: it becomes a row that says what is wrong with it, or is dropped with a warning.
 //! Nothing here knows what the rows are for.
@@ -15,14 +16,16 @@ pub mod catalog;
 pub mod images;
 pub mod nodes;
 pub mod objects;
+pub mod pull_secrets;
 pub mod stream;
 
-use drop_planner::{CachedImage, Node, PullPolicy, StoredCatalog};
+use drop_planner::{CachedImage, Node, PullPolicy, StoredCatalog, StoredPullSecrets};
 use drop_protocol::{NodeLease, names};
 use futures::StreamExt;
 use futures::stream::{BoxStream, select_all};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::rbac::v1::Role;
 use kube::Client;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
@@ -47,6 +50,8 @@ pub enum Update {
     Lease(Event<NodeLease>),
     /// The catalog.
     Catalog(Event<StoredCatalog>),
+    /// The Role by which agents read pull Secrets.
+    PullSecrets(Event<StoredPullSecrets>),
 }
 
 /// Lists and watches everything that is planned from. The stream never ends.
@@ -59,9 +64,11 @@ pub fn everything(client: &Client, namespace: &str) -> BoxStream<'static, Update
     let pods: Api<objects::SlimPod> = Api::namespaced(client.clone(), namespace);
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let roles: Api<Role> = Api::namespaced(client.clone(), namespace);
 
     let agents = format!("app.kubernetes.io/name={}", names::AGENT_APP);
     let catalog = format!("metadata.name={}", names::CATALOG);
+    let pull_secrets = format!("metadata.name={}", names::PULL_SECRETS_ROLE);
     select_all([
         stream::rows(images, "CachedImages", whole(), |o| Some(images::image(o))).map(Update::Image).boxed(),
         stream::rows(policies, "PullPolicies", whole(), |o| Some(images::policy(o)))
@@ -75,6 +82,11 @@ pub fn everything(client: &Client, namespace: &str) -> BoxStream<'static, Update
         stream::rows(maps, "catalog", whole().fields(&catalog), |o| Some(catalog::row(o)))
             .map(Update::Catalog)
             .boxed(),
+        stream::rows(roles, "Role of pull Secrets", whole().fields(&pull_secrets), |o| {
+            Some(pull_secrets::row(o))
+        })
+        .map(Update::PullSecrets)
+        .boxed(),
     ])
     .boxed()
 }

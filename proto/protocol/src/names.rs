@@ -12,6 +12,8 @@ pub const MANAGED_BY: &str = "drop";
 pub const LEADER_LEASE: &str = "drop-coordinator";
 /// The ConfigMap that lists every wanted reference.
 pub const CATALOG: &str = "drop-catalog";
+/// The Role by which agents read the Secrets that some `imagePullSecrets` names.
+pub const PULL_SECRETS_ROLE: &str = "drop-agent-pull-secrets";
 /// Value of `app.kubernetes.io/name` on agent Pods.
 pub const AGENT_APP: &str = "drop-agent";
 /// Where Drop's own objects live unless `--pod-namespace` says otherwise.

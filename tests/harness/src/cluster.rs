@@ -144,8 +144,13 @@ impl Cluster {
 
     /// Makes the CachedImage `name` ask for what `wanted` names.
     pub async fn edit_image(&self, name: &str, wanted: &Wanted) -> Result<()> {
-        let spec = serde_json::json!({ "spec": { "image": wanted.image, "tag": wanted.tag } });
-        self.images().patch(name, &PatchParams::default(), &Patch::Merge(spec)).await?;
+        self.edit_spec(name, &serde_json::json!({ "image": wanted.image, "tag": wanted.tag })).await
+    }
+
+    /// Merges these fields into the spec of the CachedImage `name`.
+    pub async fn edit_spec(&self, name: &str, fields: &serde_json::Value) -> Result<()> {
+        let patch = Patch::Merge(serde_json::json!({ "spec": fields }));
+        self.images().patch(name, &PatchParams::default(), &patch).await?;
         Ok(())
     }
 

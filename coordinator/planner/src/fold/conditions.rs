@@ -152,6 +152,9 @@ fn blocked(tally: &Tally<'_>) -> Option<(&'static str, String)> {
             "ReportFull" => "more images are wanted than a node's report can hold",
             "CatalogFull" => "more images are wanted than the catalog can hold",
             "LowDisk" => "the others have too little free disk space",
+            "PullSecretsPending" => {
+                "agents may not read its imagePullSecrets: the Role drop-agent-pull-secrets does not name them yet"
+            }
             "NotAnswering" => "the others do not take their grants",
             _ => return None,
         })

@@ -76,6 +76,8 @@ pub enum WriteKey {
     Withdraw(String),
     /// The catalog.
     Catalog,
+    /// The Role by which agents read pull Secrets.
+    PullSecrets,
     /// Status of the CachedImage of this name.
     Status(String),
 }
@@ -197,6 +199,12 @@ impl Memory {
     pub fn catalog_written(&mut self, now: Now) {
         self.writes.failures.remove(&WriteKey::Catalog);
         self.writes.catalog = Some(now.monotonic);
+    }
+
+    /// The Role by which agents read pull Secrets was written.
+    pub fn pull_secrets_written(&mut self, now: Now) {
+        self.writes.failures.remove(&WriteKey::PullSecrets);
+        self.writes.pull_secrets = Some(now.monotonic);
     }
 
     /// A write that is no issue and no withdrawal failed: it is not planned again at once.

@@ -29,6 +29,8 @@ pub(crate) struct WritesMemory {
     pub(crate) statuses: BTreeMap<String, Monotonic>,
     /// When the catalog was last written.
     pub(crate) catalog: Option<Monotonic>,
+    /// When the Role by which agents read pull Secrets was last written.
+    pub(crate) pull_secrets: Option<Monotonic>,
     /// How often a write failed in a row, and until when it is left alone.
     pub(crate) failures: BTreeMap<WriteKey, (u32, Monotonic)>,
 }
@@ -171,7 +173,7 @@ impl WritesMemory {
             }
             WriteKey::DeleteLease(node) | WriteKey::Withdraw(node) => cluster.leases.contains_key(node),
             WriteKey::Status(image) => cluster.images.contains_key(image),
-            WriteKey::Catalog => true,
+            WriteKey::Catalog | WriteKey::PullSecrets => true,
         });
         self.rejected.retain(|node, _| cluster.leases.contains_key(node));
         if self.statuses.len() > cluster.images.len() {

@@ -79,6 +79,7 @@ impl Survey<'_> {
                 };
                 let judge = Judge {
                     image: facts.image,
+                    secrets_pending: facts.secrets_pending,
                     pacing,
                     node,
                     entry: pair.entry,

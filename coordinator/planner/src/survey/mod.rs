@@ -17,6 +17,7 @@ use drop_protocol::{GrantedImage, Monotonic, Now, ReportEntry};
 use crate::cluster::{CachedImage, Leadership, World};
 use crate::memory::Memory;
 use crate::policy::{Pacing, Pacings};
+use crate::pull_secrets;
 use crate::targets;
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
@@ -44,6 +45,8 @@ pub(crate) struct ImageFacts<'w> {
     pub(crate) image: &'w Arc<CachedImage>,
     /// Number of its pacing.
     pub(crate) pacing: usize,
+    /// Agents may not read its Secrets yet.
+    pub(crate) secrets_pending: bool,
     /// Its targets, by number of the node.
     pub(crate) pairs: Vec<Pair<'w>>,
     pub(crate) digests: Digests<'w>,
@@ -96,6 +99,7 @@ impl<'w> Survey<'w> {
             .map(|image| ImageFacts {
                 image,
                 pacing: pacings.index(image.policy.as_deref()),
+                secrets_pending: pull_secrets::are_pending(cluster, image),
                 pairs: Vec::new(),
                 digests: Digests::default(),
             })
@@ -137,6 +141,7 @@ impl<'w> Survey<'w> {
                     entry.map(|(_, entry)| *entry).filter(|entry| entry.reference == facts.image.reference);
                 let judge = Judge {
                     image: facts.image,
+                    secrets_pending: facts.secrets_pending,
                     pacing,
                     node,
                     entry,

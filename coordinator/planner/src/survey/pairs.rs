@@ -21,6 +21,7 @@ const EVICTION_BACKOFF_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// All that decides about one pair.
 pub(super) struct Judge<'a, 'w> {
     pub(super) image: &'w CachedImage,
+    pub(super) secrets_pending: bool,
     pub(super) pacing: &'a Pacing<'w>,
     pub(super) node: &'a NodeFacts<'w>,
     /// What the node last reported about the present reference.
@@ -163,6 +164,9 @@ impl<'w> Judge<'_, 'w> {
     pub(super) fn once_possible(&self, since: Monotonic, refresh: bool) -> Need {
         if let Some(obstacle) = self.pacing.obstacle.or(self.node.obstacle) {
             return Need::Waits(obstacle);
+        }
+        if self.secrets_pending {
+            return Need::Waits(WaitReason::PullSecretsPending);
         }
         let mut since = since;
         if let Some(until) = self.failed_until() {

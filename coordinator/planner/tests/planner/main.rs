@@ -9,6 +9,7 @@ mod failures;
 mod leases;
 mod order;
 mod properties;
+mod pull_secrets;
 mod repull;
 mod rig;
 mod rollout;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drop_planner::cluster::{AgentPod, CachedImage, Leadership, Node, PullPolicy, StoredCatalog, World};
+use drop_planner::cluster::{
+    AgentPod, CachedImage, Leadership, Node, PullPolicy, StoredCatalog, StoredPullSecrets, World,
+};
 use drop_planner::memory::WriteOutcome;
 use drop_planner::plan::{Issue, IssueKind, Plan, PlannedEvent, StatusWrite, Withdraw, WithdrawKind, plan};
 use drop_planner::status::ImageStatus;
@@ -199,12 +201,26 @@ impl Rig {
             }));
             self.world.memory.catalog_written(self.now);
         }
+        if let Some(secrets) = &plan.pull_secrets {
+            self.pull_secrets(secrets.iter().map(String::as_str));
+            self.world.memory.pull_secrets_written(self.now);
+        }
         for write in &plan.statuses {
             self.set_status(&write.image, write.status.clone());
             self.world.memory.status_written(&write.image, self.now);
             self.statuses.push(write.clone());
         }
         self.events.extend(plan.events.iter().cloned());
+    }
+
+    /// The Role by which agents read pull Secrets names these.
+    pub(crate) fn pull_secrets<'s>(&mut self, secrets: impl IntoIterator<Item = &'s str>) {
+        let secrets = secrets.into_iter().map(str::to_owned).collect();
+        self.world.cluster.pull_secrets = Some(Arc::new(StoredPullSecrets {
+            secrets: Some(secrets),
+            uid: "role".to_owned(),
+            resource_version: self.version(),
+        }));
     }
 
     pub(crate) fn create_lease(&mut self, node: &str, node_uid: &str) {

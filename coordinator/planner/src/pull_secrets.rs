@@ -1,0 +1,55 @@
+//! Which Secrets agents may read: those that some imagePullSecrets names, and no others. Agents learn that by a Role.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::cluster::{CachedImage, Cluster, World};
+use crate::memory::WriteKey;
+use crate::wake::Wake;
+
+/// While things change, the Role is rewritten no more often than this.
+const GAP: Duration = Duration::from_secs(5);
+
+/// Whether agents may not read some Secret of `image` yet. Without the Role nobody waits for it: then whoever
+/// administers the cluster lets agents read Secrets in another way, or their failures tell which one they may not read.
+pub(crate) fn are_pending(cluster: &Cluster, image: &CachedImage) -> bool {
+    !image.secrets.is_empty()
+        && cluster.pull_secrets.as_ref().is_some_and(|stored| {
+            stored
+                .secrets
+                .as_ref()
+                .is_none_or(|allowed| !image.secrets.iter().all(|name| allowed.contains(name)))
+        })
+}
+
+/// What the Role is to name, if it is to be written now.
+pub(crate) fn plan(world: &World, wake: &Wake) -> Option<BTreeSet<String>> {
+    let stored = world.cluster.pull_secrets.as_ref()?;
+    let wanted = wanted(&world.cluster);
+    if stored
+        .secrets
+        .as_ref()
+        .is_some_and(|allowed| allowed.iter().map(String::as_str).eq(wanted.iter().copied()))
+    {
+        return None;
+    }
+    let writes = &world.memory.writes;
+    let not_before = writes
+        .pull_secrets
+        .map(|at| at.after(GAP))
+        .max(writes.left_alone_until(&WriteKey::PullSecrets))
+        .max(world.memory.bursts.all_settled());
+    if not_before.is_some_and(|at| wake.ahead(at)) {
+        return None;
+    }
+    Some(wanted.into_iter().map(str::to_owned).collect())
+}
+
+/// What CachedImages name, and what the grants name that are being worked on: a pull in flight keeps its Secrets.
+fn wanted(cluster: &Cluster) -> BTreeSet<&str> {
+    let granted =
+        cluster.leases.values().filter_map(|lease| lease.live_grant()).flat_map(|grant| &grant.images);
+    let of_grants = granted.flat_map(|image| &image.secrets);
+    let of_images = cluster.images.values().flat_map(|image| &image.secrets);
+    of_images.chain(of_grants).map(String::as_str).collect()
+}
