@@ -133,7 +133,8 @@ impl Metrics {
             "Passes of the planning loop that had something to write",
             Clone::clone(&passes),
         );
-        let plan_seconds = Histogram::new(exponential_buckets(0.0001, 2.0, 14));
+        // 0.1 ms to 1 s, fine enough to tell a median.
+        let plan_seconds = Histogram::new(exponential_buckets(0.0001, 1.25, 42));
         registry.register("plan_duration_seconds", "Time to decide, per pass", plan_seconds.clone());
         let writes = Family::default();
         registry.register("writes", "Writes to the API server", Clone::clone(&writes));

@@ -5,7 +5,7 @@ use crate::certs::{self, Authority};
 use crate::control_plane::{self, kubectl};
 use crate::progress::{elapsed, say};
 use crate::settings::Settings;
-use crate::state::{self, ClusterInfo};
+use crate::state::{self, ClusterInfo, Without};
 use crate::{command, files, images, mounts, network, node, packages, parts, registry, wait};
 use std::fs::File;
 use std::path::PathBuf;
@@ -80,6 +80,16 @@ pub struct Wanted {
     pub nodes: u8,
     /// Leave out registry, scheduler and nodes.
     pub control_plane_only: bool,
+    /// What a control plane does without.
+    pub without: Without,
+}
+
+impl Wanted {
+    /// A whole cluster with so many nodes.
+    #[must_use]
+    pub fn whole(nodes: u8) -> Self {
+        Self { nodes, control_plane_only: false, without: Without::default() }
+    }
 }
 
 /// Brings the cluster up and returns when it can be used.
@@ -139,7 +149,7 @@ fn describe(settings: &Settings, binaries: PathBuf, wanted: Wanted) -> Result<Cl
                 return Err(Error::Foreign { netns: settings.netns(), state });
             }
             files::create_dir(&state)?;
-            ClusterInfo::new(settings, binaries.clone(), wanted.control_plane_only)
+            ClusterInfo::new(settings, binaries.clone(), wanted.control_plane_only, wanted.without)
         }
         Err(error) => return Err(error.into()),
     };

@@ -66,6 +66,9 @@ pub fn ensure(info: &ClusterInfo, authority: &Authority) -> Result<(), Error> {
         daemons.start(API_SERVER, &command)?;
     }
     answers(info, API_SERVER, || command::succeeds(kubectl(info).args(["get", "--raw=/readyz"])))?;
+    if info.without.controllers {
+        return Ok(());
+    }
     if daemons.running(CONTROLLER_MANAGER).is_none() {
         let command = controller_manager(info, authority)?;
         daemons.start(CONTROLLER_MANAGER, &command)?;
@@ -161,8 +164,6 @@ fn api_server(info: &ClusterInfo, authority: &Authority) -> Result<Command, Erro
         authority.client("kube-apiserver-kubelet-client", "kube-apiserver", "system:masters")?;
     let accounts = authority.signing_key("service-accounts")?;
     let tokens = admin_token(info, authority)?;
-    let audit_policy = info.state.join("audit/policy.yaml");
-    files::write(&audit_policy, AUDIT_POLICY)?;
 
     let mut server = inside(&info.netns, info.binary(API_SERVER));
     server.args([
@@ -174,9 +175,6 @@ fn api_server(info: &ClusterInfo, authority: &Authority) -> Result<Command, Erro
         "--enable-admission-plugins=NodeRestriction",
         "--service-account-issuer=https://kubernetes.default.svc",
         "--kubelet-preferred-address-types=InternalIP",
-        // Never rotated: counts cover the life of the cluster. Blocking: a request is in the log when it is answered.
-        "--audit-log-maxsize=1000000",
-        "--audit-log-mode=blocking",
         "--profiling=false",
     ]);
     let files = [
@@ -189,11 +187,17 @@ fn api_server(info: &ClusterInfo, authority: &Authority) -> Result<Command, Erro
         ("--kubelet-client-certificate", &to_kubelets.certificate),
         ("--kubelet-client-key", &to_kubelets.key),
         ("--kubelet-certificate-authority", &authority.certificate()),
-        ("--audit-policy-file", &audit_policy),
-        ("--audit-log-path", &info.audit_log),
     ];
     for (flag, path) in files {
         server.arg(format!("{flag}={}", path.display()));
+    }
+    if !info.without.audit {
+        let audit_policy = info.state.join("audit/policy.yaml");
+        files::write(&audit_policy, AUDIT_POLICY)?;
+        server.arg(format!("--audit-policy-file={}", audit_policy.display()));
+        server.arg(format!("--audit-log-path={}", info.audit_log.display()));
+        // Never rotated: counts cover the life of the cluster. Blocking: a request is in the log when it is answered.
+        server.args(["--audit-log-maxsize=1000000", "--audit-log-mode=blocking"]);
     }
     server.env("GOMEMLIMIT", "4GiB");
     Ok(server)

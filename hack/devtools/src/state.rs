@@ -48,8 +48,20 @@ pub struct ClusterInfo {
     pub binaries: PathBuf,
     /// Whether registry, scheduler and nodes were left out.
     pub control_plane_only: bool,
+    /// What the control plane does without.
+    #[serde(default)]
+    pub without: Without,
     /// The nodes, in order.
     pub nodes: Vec<NodeInfo>,
+}
+
+/// What a control plane does without, so that nothing else is measured or interferes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Without {
+    /// No controller manager: Nodes that nobody stands behind stay as they are.
+    pub controllers: bool,
+    /// No audit log: it costs the API server about as much as a small request.
+    pub audit: bool,
 }
 
 /// One node: a containerd and a kubelet in a mount namespace of their own.
@@ -72,7 +84,7 @@ pub struct NodeInfo {
 impl ClusterInfo {
     /// The description of a cluster that is about to start.
     #[must_use]
-    pub fn new(settings: &Settings, binaries: PathBuf, control_plane_only: bool) -> Self {
+    pub fn new(settings: &Settings, binaries: PathBuf, control_plane_only: bool, without: Without) -> Self {
         let state = settings.state.clone();
         Self {
             name: settings.name.clone(),
@@ -83,6 +95,7 @@ impl ClusterInfo {
             audit_log: state.join("audit/audit.log"),
             binaries,
             control_plane_only,
+            without,
             nodes: Vec::new(),
             state,
         }
@@ -162,7 +175,7 @@ mod tests {
 
     fn info(state: &Path) -> ClusterInfo {
         let settings = Settings { name: "t".into(), state: state.to_owned(), cache: state.join("cache") };
-        ClusterInfo::new(&settings, state.join("bin"), false)
+        ClusterInfo::new(&settings, state.join("bin"), false, Without::default())
     }
 
     #[test]

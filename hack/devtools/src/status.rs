@@ -30,8 +30,10 @@ pub fn parts(info: &ClusterInfo) -> Vec<PartStatus> {
     let mut all = vec![
         one(control_plane::ETCD, "http://127.0.0.1:2379".to_owned()),
         one(control_plane::API_SERVER, info.api_server.clone()),
-        one(control_plane::CONTROLLER_MANAGER, "-".to_owned()),
     ];
+    if !info.without.controllers {
+        all.push(one(control_plane::CONTROLLER_MANAGER, "-".to_owned()));
+    }
     if info.control_plane_only {
         return all;
     }

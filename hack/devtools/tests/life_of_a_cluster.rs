@@ -16,10 +16,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-fn nodes(nodes: u8) -> Wanted {
-    Wanted { nodes, control_plane_only: false }
-}
-
 /// Takes the cluster down when the test fails half-way.
 struct Down(Settings);
 
@@ -36,19 +32,19 @@ fn a_cluster_comes_up_heals_grows_and_goes_without_a_trace() {
     teardown::down(&settings).unwrap();
     let guard = Down(settings.clone());
 
-    let info = cluster::up(&settings, nodes(1)).unwrap();
+    let info = cluster::up(&settings, Wanted::whole(1)).unwrap();
     assert!(status::healthy(&info), "{}", status::table(&info));
     run_pod(&info);
 
     let daemons = Daemons::new(&info.state);
     let before: Vec<_> = status::parts(&info);
-    cluster::up(&settings, nodes(1)).unwrap();
+    cluster::up(&settings, Wanted::whole(1)).unwrap();
     assert_eq!(status::parts(&info), before, "a second run restarted something");
 
     let kubelet = daemons.running(&node::kubelet_part(&info.nodes[0])).unwrap();
     kubelet.signal(Signal::SIGKILL);
     assert!(wait::until(Duration::from_secs(5), || !status::healthy(&info)), "a dead kubelet is not shown");
-    let info = cluster::up(&settings, nodes(2)).unwrap();
+    let info = cluster::up(&settings, Wanted::whole(2)).unwrap();
     assert_eq!(info.nodes.len(), 2);
     assert!(status::healthy(&info), "{}", status::table(&info));
 

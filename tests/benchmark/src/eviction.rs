@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::figure::Figure;
 use drop_harness::Cluster;
+use drop_harness::figure::Figure;
 
 const DELAY: Duration = Duration::from_secs(1);
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use drop_protocol::NodeLease;
 use kube::api::ListParams;
 
-use crate::figure::Figure;
+use drop_harness::figure::Figure;
 use drop_harness::{Cluster, processes};
 
 const DELAY: Duration = Duration::from_secs(2);

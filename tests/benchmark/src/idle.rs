@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::audit::Mark;
-use crate::figure::Figure;
 use drop_harness::Cluster;
+use drop_harness::audit::Mark;
+use drop_harness::figure::Figure;
 
 /// Counts Drop's writes over `time` with one image cached and nothing to do.
 pub(crate) async fn measure(bench: &Cluster, time: Duration) -> Result<Vec<Figure>> {
@@ -17,13 +17,13 @@ pub(crate) async fn measure(bench: &Cluster, time: Duration) -> Result<Vec<Figur
     // Coalesced writes of the rollout end first.
     tokio::time::sleep(Duration::from_secs(15)).await;
     println!("watching the idle cluster for {} s", time.as_secs());
-    let mark = Mark::of(bench)?;
+    let mark = Mark::of(&bench.info)?;
     tokio::time::sleep(time).await;
-    let writes = mark.writes()?;
-    for (kind, n) in &writes.by_kind {
+    let requests = mark.requests()?;
+    for (kind, n) in &requests.writes {
         println!("  {n:4} {kind}");
     }
     bench.clean().await?;
     let title = format!("API writes of an idle cluster, {} s", time.as_secs());
-    Ok(vec![Figure::counted(title, writes.total() as f64, "writes", 0.0)])
+    Ok(vec![Figure::counted(title, requests.total_writes() as f64, "writes", 0.0)])
 }

@@ -8,10 +8,8 @@
 
 #![allow(clippy::print_stdout)] // the figures are this program's output
 
-mod audit;
 mod eviction;
 mod failover;
-mod figure;
 mod idle;
 mod memory;
 mod metrics;
@@ -25,7 +23,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use drop_harness::Cluster;
 
-use crate::figure::Figure;
+use drop_harness::figure::Figure;
 
 /// Measures Drop on the cluster that `hack/cluster up` started and `deploy/` is applied to.
 #[derive(Debug, Parser)]

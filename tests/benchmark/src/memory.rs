@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use drop_harness::processes;
 
-use crate::figure::Figure;
+use drop_harness::figure::Figure;
 
 /// The largest agent and the largest coordinator on this machine.
 pub(crate) fn measure() -> Result<Vec<Figure>> {

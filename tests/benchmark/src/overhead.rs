@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::figure::{Figure, median};
 use crate::metrics;
-use drop_harness::Cluster;
+use drop_harness::figure::{Figure, median};
+use drop_harness::{Cluster, scrape};
 
 const PULL_SECONDS: &str = "drop_pull_duration_seconds";
 const GRANT_TO_PULL_SECONDS: &str = "drop_agent_grant_to_pull_seconds";
@@ -22,7 +22,7 @@ pub(crate) async fn measure(bench: &Cluster, rounds: usize) -> Result<Vec<Figure
         bare.push(cri.pull(&image.reference()).await?.as_secs_f64());
         bench.remove_everywhere(&wanted).await?;
 
-        let before = metrics::histogram(&metrics::of_agent(bench, node).await?, PULL_SECONDS);
+        let before = scrape::histogram(&metrics::of_agent(bench, node).await?, PULL_SECONDS);
         let there = serde_json::json!({ "nodeSelector": { "kubernetes.io/hostname": node } });
         bench.apply_image_with(image, &there).await?;
         bench
@@ -30,7 +30,7 @@ pub(crate) async fn measure(bench: &Cluster, rounds: usize) -> Result<Vec<Figure
                 Ok(bench.ready_nodes(&image.name).await? == Some(1))
             })
             .await?;
-        let after = metrics::histogram(&metrics::of_agent(bench, node).await?, PULL_SECONDS);
+        let after = scrape::histogram(&metrics::of_agent(bench, node).await?, PULL_SECONDS);
         anyhow::ensure!(after.count - before.count == 1.0, "the agent on {node} did not pull exactly once");
         through.push(after.sum - before.sum);
         bench.images().delete(&image.name, &kube::api::DeleteParams::default()).await?;
@@ -49,7 +49,7 @@ pub(crate) async fn measure(bench: &Cluster, rounds: usize) -> Result<Vec<Figure
     let ratio = median(through) / median(bare);
     let mut figures =
         vec![Figure::bounded("PullImage through the agent against bare CRI, median", ratio, "×", 1.03)];
-    if let Some(bound) = metrics::median_bucket(&texts, GRANT_TO_PULL_SECONDS) {
+    if let Some(bound) = scrape::median_bucket(&texts, GRANT_TO_PULL_SECONDS) {
         figures.push(Figure::bounded(
             "grant written → PullImage sent, median (bucket)",
             bound * 1e3,

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use futures::future::try_join_all;
 
-use crate::audit::Mark;
-use crate::figure::Figure;
+use drop_harness::audit::Mark;
+use drop_harness::figure::Figure;
 use drop_harness::{Cluster, Wanted};
 
 const DELAY: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ pub(crate) async fn measure(bench: &Cluster, count: usize) -> Result<Vec<Figure>
     bench.apply_policy(bench.nodes.len(), DELAY).await?;
     // The policy's delay also counts from a change of leader; start from a quiet cluster.
     tokio::time::sleep(DELAY * 2).await;
-    let mark = Mark::of(bench)?;
+    let mark = Mark::of(&bench.info)?;
     let start = Instant::now();
     for image in &wanted {
         bench.apply_image(image).await?;
@@ -33,15 +33,15 @@ pub(crate) async fn measure(bench: &Cluster, count: usize) -> Result<Vec<Figure>
     println!("the same by Drop, until status says so: {:.2} s", drop_time.as_secs_f64());
     // What is written after that counts too: late reports, coalesced status, events.
     tokio::time::sleep(QUIET).await;
-    let writes = mark.writes()?;
-    for (kind, n) in &writes.by_kind {
+    let requests = mark.requests()?;
+    for (kind, n) in &requests.writes {
         println!("  {n:4} {kind}");
     }
     bench.clean().await?;
 
     let pairs = (count * bench.nodes.len()) as f64;
     let title = format!("{count} images × {} nodes", bench.nodes.len());
-    let per_pair = writes.total() as f64 / pairs;
+    let per_pair = requests.total_writes() as f64 / pairs;
     let ratio = drop_time.as_secs_f64() / bare.as_secs_f64();
     Ok(vec![
         Figure::counted(

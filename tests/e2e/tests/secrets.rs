@@ -78,7 +78,7 @@ fn a_secret_that_does_not_exist_is_named() -> Result<()> {
             .await?;
         let spec = json!({ "imagePullSecrets": null });
         cluster.edit_spec(&image.name, &spec).await?;
-        cluster.wait_ready(&[image.clone()], Duration::from_secs(60)).await?;
+        cluster.wait_ready(std::slice::from_ref(&image), Duration::from_secs(60)).await?;
         cluster.clean().await
     })
 }

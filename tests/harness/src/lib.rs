@@ -3,14 +3,20 @@
 //! | module | subject |
 //! |---|---|
 //! | [`cluster`] | API, nodes, and the objects that a test creates and removes |
+//! | [`audit`] | API requests by user, from the audit log |
+//! | [`figure`] | a measured value and its bound |
+//! | [`scrape`] | histograms on a page of metrics |
 //! | [`cri`] | a bare CRI client that shares no code with the agent |
 //! | [`processes`] | Drop's processes on this machine |
 //!
 //! [`run`] enters the cluster's network namespace by itself. Nothing here knows anything of Drop's insides but the
 //! protocol.
 
+pub mod audit;
 pub mod cluster;
 pub mod cri;
+pub mod figure;
 pub mod processes;
+pub mod scrape;
 
 pub use cluster::{Cluster, Wanted, run};

@@ -1,5 +1,7 @@
 //! Drop's processes on this machine: the development cluster's pods are processes of the machine itself.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 
 /// Process ids of all live processes that run the program `name` in a pod of the cluster whose network this thread is
@@ -69,6 +71,31 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
     let line = status_line(pid, "VmRSS")?;
     let kilobytes: u64 = line.trim_end_matches("kB").trim().parse()?;
     Ok(kilobytes * 1024)
+}
+
+/// Resident memory of a process at its highest, in bytes.
+///
+/// # Errors
+/// If the process is gone.
+pub fn peak_resident_bytes(pid: u32) -> Result<u64> {
+    let line = status_line(pid, "VmHWM")?;
+    let kilobytes: u64 = line.trim_end_matches("kB").trim().parse()?;
+    Ok(kilobytes * 1024)
+}
+
+/// Processor time that a process has used, in user and kernel mode, with all its threads.
+///
+/// # Errors
+/// If the process is gone.
+pub fn processor_time(pid: u32) -> Result<Duration> {
+    // A tick is a hundredth of a second on every Linux that Kubernetes runs on.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The program's name in parentheses may hold spaces: count fields after it.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
+    let ticks: u32 = ticks.sum::<Result<u32, _>>()?;
+    Ok(TICK * ticks)
 }
 
 /// Sends SIGKILL.

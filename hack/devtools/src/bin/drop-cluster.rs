@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use drop_devtools::cluster::{self, Wanted};
 use drop_devtools::progress::say;
 use drop_devtools::settings::{DEFAULT_NAME, Settings};
-use drop_devtools::state::ClusterInfo;
+use drop_devtools::state::{ClusterInfo, Without};
 use drop_devtools::{daemon::Daemons, images, network, node, settings, status, teardown};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -43,6 +43,12 @@ enum Command {
         /// Only etcd, API server and controller manager: for tests that need no nodes.
         #[arg(long)]
         control_plane_only: bool,
+        /// Of these not even the controller manager: Nodes that nobody stands behind stay as they are.
+        #[arg(long, requires = "control_plane_only")]
+        no_controllers: bool,
+        /// No audit log: it costs processor time.
+        #[arg(long, requires = "control_plane_only")]
+        no_audit: bool,
     },
     /// End everything and remove the cluster's state.
     Down,
@@ -103,8 +109,9 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let settings = Settings::new(&cli.place.name, cli.place.state)?;
     match cli.command {
-        Command::Up { nodes, control_plane_only } => {
-            let info = cluster::up(&settings, Wanted { nodes, control_plane_only })?;
+        Command::Up { nodes, control_plane_only, no_controllers, no_audit } => {
+            let without = Without { controllers: no_controllers, audit: no_audit };
+            let info = cluster::up(&settings, Wanted { nodes, control_plane_only, without })?;
             print(&what_next(&info))?;
         }
         Command::Down => teardown::down(&settings)?,
@@ -204,6 +211,7 @@ fn restart(settings: &Settings, part: &str) -> Result<()> {
         bail!("there is no part {part}; there are {}", names.join(", "));
     }
     Daemons::new(&info.state).stop(part, Duration::from_secs(20))?;
-    cluster::up(settings, Wanted { nodes: 1, control_plane_only: info.control_plane_only })?;
+    let (control_plane_only, without) = (info.control_plane_only, info.without);
+    cluster::up(settings, Wanted { nodes: 1, control_plane_only, without })?;
     Ok(())
 }

@@ -80,7 +80,7 @@ pub enum Error {
 
 /// Brings up a cluster with Drop on it: nodes, images of Drop, `deploy/`.
 pub fn prepare(settings: &Settings, repository: &Path, nodes: u8) -> Result<ClusterInfo, Error> {
-    let info = cluster::up(settings, Wanted { nodes, control_plane_only: false })?;
+    let info = cluster::up(settings, Wanted::whole(nodes))?;
     let built = product_images::ensure(&info, &settings.cache, repository)?;
     install::install(&info, repository, &built)?;
     Ok(info)

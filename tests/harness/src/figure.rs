@@ -6,17 +6,17 @@ use serde::Serialize;
 
 /// A measured value with its bound.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Figure {
+pub struct Figure {
     /// What was measured.
-    pub(crate) what: String,
+    pub what: String,
     /// The value, in `unit`.
-    pub(crate) value: f64,
+    pub value: f64,
     /// Unit of value and bound.
-    pub(crate) unit: &'static str,
+    pub unit: &'static str,
     /// The value must not exceed this; `None`: shown for information.
-    pub(crate) at_most: Option<f64>,
+    pub at_most: Option<f64>,
     /// It counts something, so a busy machine is no excuse.
-    pub(crate) count: bool,
+    pub count: bool,
 }
 
 /// How far a count may exceed its bound before a run that is not strict fails.
@@ -24,27 +24,27 @@ const TOLERANCE: f64 = 1.5;
 
 impl Figure {
     /// A measured time, ratio or size that must stay at or below `at_most`.
-    pub(crate) fn bounded(what: impl Into<String>, value: f64, unit: &'static str, at_most: f64) -> Self {
+    pub fn bounded(what: impl Into<String>, value: f64, unit: &'static str, at_most: f64) -> Self {
         Self { what: what.into(), value, unit, at_most: Some(at_most), count: false }
     }
 
     /// A count that must stay at or below `at_most`.
-    pub(crate) fn counted(what: impl Into<String>, value: f64, unit: &'static str, at_most: f64) -> Self {
+    pub fn counted(what: impl Into<String>, value: f64, unit: &'static str, at_most: f64) -> Self {
         Self { count: true, ..Self::bounded(what, value, unit, at_most) }
     }
 
     /// A figure for information.
-    pub(crate) fn shown(what: impl Into<String>, value: f64, unit: &'static str) -> Self {
+    pub fn shown(what: impl Into<String>, value: f64, unit: &'static str) -> Self {
         Self { what: what.into(), value, unit, at_most: None, count: false }
     }
 
     /// Whether the bound is kept.
-    pub(crate) fn holds(&self) -> bool {
+    pub fn holds(&self) -> bool {
         self.at_most.is_none_or(|bound| self.value <= bound)
     }
 
     /// Whether the figure fails a run: any missed bound if `strict`, else a count that exceeds its bound by half.
-    pub(crate) fn fails(&self, strict: bool) -> bool {
+    pub fn fails(&self, strict: bool) -> bool {
         if strict {
             !self.holds()
         } else {
@@ -53,7 +53,7 @@ impl Figure {
     }
 
     /// All figures as a Markdown table.
-    pub(crate) fn table(figures: &[Self]) -> String {
+    pub fn table(figures: &[Self]) -> String {
         let mut text = String::from("| figure | measured | must be | |\n|---|---|---|---|\n");
         for figure in figures {
             let bound = figure.at_most.map_or_else(String::new, |b| format!("≤ {b} {}", figure.unit));
@@ -74,7 +74,7 @@ impl Figure {
 }
 
 /// The median of `values`; 0 for none.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

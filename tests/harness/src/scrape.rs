@@ -1,0 +1,93 @@
+//! Reads histograms out of a page of metrics.
+
+/// Sum and count of a histogram, without regard to labels.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Histogram {
+    /// Sum of all observations.
+    pub sum: f64,
+    /// How many there were.
+    pub count: f64,
+}
+
+/// Sum and count of the histogram `name` in `text`.
+#[must_use]
+pub fn histogram(text: &str, name: &str) -> Histogram {
+    let total = |suffix: &str| {
+        let series = format!("{name}{suffix}");
+        text.lines()
+            .filter(|line| line.strip_prefix(&series).is_some_and(|rest| rest.starts_with([' ', '{'])))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    };
+    Histogram { sum: total("_sum"), count: total("_count") }
+}
+
+/// The upper bound of the bucket that holds the median of the histogram `name` over all of `texts`.
+#[must_use]
+pub fn median_bucket(texts: &[String], name: &str) -> Option<f64> {
+    let mut all = Buckets::default();
+    for text in texts {
+        all.add(text, name, 1.0);
+    }
+    all.median()
+}
+
+/// The same for what was observed after `before` and until `after`.
+#[must_use]
+pub fn median_bucket_between(before: &str, after: &str, name: &str) -> Option<f64> {
+    let mut buckets = Buckets::default();
+    buckets.add(after, name, 1.0);
+    buckets.add(before, name, -1.0);
+    buckets.median()
+}
+
+/// Upper bound and count of each bucket of a histogram.
+#[derive(Debug, Default)]
+struct Buckets(Vec<(f64, f64)>);
+
+impl Buckets {
+    fn add(&mut self, text: &str, name: &str, times: f64) {
+        for line in text.lines() {
+            let Some(rest) = line.strip_prefix(name).and_then(|rest| rest.strip_prefix("_bucket{")) else {
+                continue;
+            };
+            let Some(bound) = rest.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()) else {
+                continue;
+            };
+            let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().unwrap_or(f64::INFINITY) };
+            let count: f64 = line.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or_default();
+            match self.0.iter_mut().find(|(b, _)| b.total_cmp(&bound).is_eq()) {
+                Some((_, sum)) => *sum += count * times,
+                None => self.0.push((bound, count * times)),
+            }
+        }
+    }
+
+    fn median(mut self) -> Option<f64> {
+        self.0.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let total = self.0.last()?.1;
+        self.0.iter().find(|(_, count)| *count * 2.0 >= total && total > 0.0).map(|(bound, _)| *bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: &str =
+        "h_bucket{le=\"1\"} 10\nh_bucket{le=\"2\"} 10\nh_bucket{le=\"+Inf\"} 10\nh_sum 5\nh_count 10\n";
+    const AFTER: &str =
+        "h_bucket{le=\"1\"} 11\nh_bucket{le=\"2\"} 14\nh_bucket{le=\"+Inf\"} 15\nh_sum 15\nh_count 15\n";
+
+    #[test]
+    fn the_median_is_that_of_the_time_between() {
+        assert_eq!(median_bucket(&[AFTER.to_owned()], "h"), Some(1.0));
+        assert_eq!(median_bucket_between(BEFORE, AFTER, "h"), Some(2.0));
+        assert_eq!(median_bucket_between(AFTER, AFTER, "h"), None);
+    }
+
+    #[test]
+    fn sum_and_count_are_read() {
+        assert_eq!(histogram(AFTER, "h"), Histogram { sum: 15.0, count: 15.0 });
+    }
+}
