@@ -1,5 +1,7 @@
 //! `status` of a CachedImage: as the planner thinks of it ↔ as the API server stores it.
 
+use std::sync::Arc;
+
 use drop_crds::cached_image::{self as api, CachedImageStatus};
 use drop_planner::{Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, WaitingNodes};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -33,7 +35,7 @@ pub fn read(status: CachedImageStatus) -> ImageStatus {
         nodes_targeted: count(status.nodes_targeted),
         nodes_ready: count(status.nodes_ready),
         nodes_pulling: count(status.nodes_pulling),
-        cached_nodes: status.cached_nodes,
+        cached_nodes: status.cached_nodes.into_iter().map(Arc::from).collect(),
         consecutive_failures: count(status.consecutive_failures),
         last_pulled_at: status.last_pulled_at.map(|time| time.0),
         last_attempted_at: status.last_attempted_at.map(|time| time.0),
@@ -107,7 +109,7 @@ fn write(status: &ImageStatus) -> CachedImageStatus {
         nodes_targeted: int(status.nodes_targeted),
         nodes_ready: int(status.nodes_ready),
         nodes_pulling: int(status.nodes_pulling),
-        cached_nodes: status.cached_nodes.clone(),
+        cached_nodes: status.cached_nodes.iter().map(ToString::to_string).collect(),
         consecutive_failures: int(status.consecutive_failures),
         last_pulled_at: status.last_pulled_at.map(meta::Time),
         last_attempted_at: status.last_attempted_at.map(meta::Time),
@@ -186,7 +188,7 @@ mod tests {
             nodes_targeted: 3,
             nodes_ready: 1,
             nodes_pulling: 1,
-            cached_nodes: vec!["a".to_owned()],
+            cached_nodes: vec!["a".into()],
             consecutive_failures: 4,
             last_pulled_at: Some(time),
             last_attempted_at: Some(time),

@@ -4,6 +4,7 @@
 //! evictions outlive the process. It must not know grants or writes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use drop_protocol::failure::{Classified, cut};
@@ -42,7 +43,7 @@ pub(crate) struct Known {
     /// Granted images that the catalog seen so far does not list in this way: uid → reference.
     granted: BTreeMap<String, String>,
     inventory: Option<BTreeMap<String, String>>,
-    history: BTreeMap<String, History>,
+    history: BTreeMap<Arc<str>, History>,
 }
 
 impl Known {
@@ -55,7 +56,7 @@ impl Known {
             .collect();
         self.granted.clear();
         for (uid, wanted) in &mut self.wanted {
-            if self.history.get(uid).is_some_and(|h| h.entry.reference == wanted.reference) {
+            if self.history.get(uid.as_str()).is_some_and(|h| *h.entry.reference == *wanted.reference) {
                 wanted.answer_at = None;
             }
         }
@@ -75,7 +76,8 @@ impl Known {
                 let wanted = match before.remove(uid) {
                     Some(same) if same.reference == *reference => same,
                     _ => {
-                        let known = self.history.get(uid).is_some_and(|h| h.entry.reference == *reference);
+                        let known =
+                            self.history.get(uid.as_str()).is_some_and(|h| *h.entry.reference == **reference);
                         Wanted::new(reference, (!known).then_some(answer_at))
                     }
                 };
@@ -86,7 +88,7 @@ impl Known {
             self.wanted.insert(uid.clone(), Wanted::new(reference, None));
         }
         self.generation = Some(catalog.generation);
-        self.history.retain(|uid, _| self.wanted.contains_key(uid));
+        self.history.retain(|uid, _| self.wanted.contains_key(&**uid));
         self.compare(now);
     }
 
@@ -155,28 +157,28 @@ impl Known {
         self.want(image);
         let history = self.history_of(&image.uid, &image.reference);
         let attempts = history.entry.failure.as_ref().map_or(0, |failure| failure.attempts).saturating_add(1);
-        history.entry.failure = Some(Failure {
+        history.entry.failure = Some(Box::new(Failure {
             scope: why.scope,
             reason: why.reason,
             message: cut(&why.message, FAILURE_TEXT_MAX_BYTES - 1).to_owned(),
             attempts,
             at: now.wall,
             retry_after_seconds: why.retry_after_seconds,
-        });
+        }));
         self.compare(now);
     }
 
     /// What newly listed references are still to be answered has been told now.
     pub(crate) fn answered(&mut self) {
         for (uid, wanted) in &mut self.wanted {
-            if self.history.contains_key(uid) {
+            if self.history.contains_key(uid.as_str()) {
                 wanted.answer_at = None;
             }
         }
     }
 
     /// Entries for the report: whatever is present or has a history.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&String, &ReportEntry)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<str>, &ReportEntry)> {
         self.history.iter().map(|(uid, history)| (uid, &history.entry)).filter(|(_, entry)| {
             entry.digest.is_some()
                 || entry.pulled_at.is_some()
@@ -191,8 +193,8 @@ impl Known {
     }
 
     fn history_of(&mut self, uid: &str, reference: &str) -> &mut History {
-        let history = self.history.entry(uid.to_owned()).or_insert_with(|| History::new(reference));
-        if history.entry.reference != reference {
+        let history = self.history.entry(uid.into()).or_insert_with(|| History::new(reference));
+        if *history.entry.reference != *reference {
             *history = History::new(reference);
         }
         history
@@ -203,16 +205,17 @@ impl Known {
         let Some(inventory) = &self.inventory else { return };
         for (uid, wanted) in &self.wanted {
             let digest = wanted.normalised.as_ref().and_then(|name| inventory.get(name));
-            let stale = self.history.get(uid).is_some_and(|h| h.entry.reference != wanted.reference);
+            let stale =
+                self.history.get(uid.as_str()).is_some_and(|h| *h.entry.reference != *wanted.reference);
             if stale {
-                self.history.remove(uid);
+                self.history.remove(uid.as_str());
             }
-            match (self.history.get_mut(uid), digest) {
+            match (self.history.get_mut(uid.as_str()), digest) {
                 (None, None) => {}
                 (None, Some(digest)) => {
                     let mut history = History::new(&wanted.reference);
                     history.present(digest, now);
-                    self.history.insert(uid.clone(), history);
+                    self.history.insert(uid.as_str().into(), history);
                 }
                 (Some(history), Some(digest)) => history.present(digest, now),
                 (Some(history), None) => history.absent(now),
@@ -230,14 +233,14 @@ impl Wanted {
 impl History {
     fn new(reference: &str) -> Self {
         Self {
-            entry: ReportEntry { reference: reference.to_owned(), ..ReportEntry::default() },
+            entry: ReportEntry { reference: reference.into(), ..ReportEntry::default() },
             present_since: None,
         }
     }
 
     fn present(&mut self, digest: &str, now: Now) {
         if self.entry.digest.as_deref() != Some(digest) {
-            self.entry.digest = Some(digest.to_owned());
+            self.entry.digest = Some(digest.into());
         }
         self.present_since.get_or_insert(now.monotonic);
     }

@@ -1,5 +1,7 @@
 //! Makes the report, keeps it within its size, and tells whether it says anything new.
 
+use std::sync::Arc;
+
 use drop_protocol::names::REPORT_MAX_BYTES;
 use drop_protocol::{GrantOutcome, LowDisk, Monotonic, Report, ReportEntry};
 
@@ -44,8 +46,10 @@ pub(crate) fn news(report: &Report, last: Option<&Report>, known: &Known) -> New
     }
     let mut answers: Option<Monotonic> = None;
     for (uid, reference, answer_at) in known.wanted() {
-        let said = last.and_then(|last| last.images.get(uid)).filter(|entry| entry.reference == reference);
-        if report.images.get(uid) == said {
+        let said = last
+            .and_then(|last| last.images.get(uid.as_str()))
+            .filter(|entry| *entry.reference == *reference);
+        if report.images.get(uid.as_str()) == said {
             continue;
         }
         match answer_at {
@@ -63,7 +67,7 @@ fn fit(report: &mut Report) {
     if rough < REPORT_MAX_BYTES / 2 || report.encode().len() < REPORT_MAX_BYTES {
         return;
     }
-    let mut order: Vec<(String, String, usize)> = report
+    let mut order: Vec<(Arc<str>, Arc<str>, usize)> = report
         .images
         .iter()
         .map(|(uid, entry)| {

@@ -26,7 +26,7 @@ fn images_are_pulled_one_at_a_time_in_the_grants_order_and_told_with_their_diges
     let report = node.report();
     assert_eq!(report.grant.unwrap().outcome, Outcome::Finished);
     for name in ["a", "b"] {
-        let entry = &report.images[&image(name).uid];
+        let entry = &report.images[image(name).uid.as_str()];
         assert_eq!(entry.digest.as_deref(), Some(DIGEST));
         assert!(entry.pulled_at.is_some());
     }
@@ -54,7 +54,7 @@ fn an_image_that_is_there_is_told_without_a_pull_unless_the_registry_must_be_ask
     node.pull_succeeds();
     node.apply(WriteKind::Finish);
     assert_eq!(pulls(&node), ["always", "refresh"]);
-    let there = &node.report().images[&image("there").uid];
+    let there = &node.report().images[image("there").uid.as_str()];
     assert_eq!((there.digest.as_deref(), there.pulled_at), (Some(OTHER_DIGEST), None));
 }
 
@@ -64,7 +64,7 @@ fn a_failed_image_does_not_hold_up_the_next() {
     node.finish_pull(Err(failure(FailureScope::Image, FailureReason::NotFound)));
     node.pull_succeeds();
     node.apply(WriteKind::Finish);
-    let failed = node.report().images[&image("a").uid].failure.clone().unwrap();
+    let failed = node.report().images[image("a").uid.as_str()].failure.clone().unwrap();
     assert_eq!((failed.reason, failed.attempts), (FailureReason::NotFound, 1));
 }
 
@@ -77,7 +77,7 @@ fn a_failing_registry_ends_its_own_images_only() {
     node.pull_succeeds();
     node.apply(WriteKind::Finish);
     assert_eq!(pulls(&node), ["a", "elsewhere"]);
-    assert!(!node.report().images.contains_key(&image("b").uid), "b was not attempted");
+    assert!(!node.report().images.contains_key(image("b").uid.as_str()), "b was not attempted");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn attempts_are_counted_on_after_a_restart() {
     node.apply(WriteKind::Take);
     node.finish_pull(Err(failure(FailureScope::Image, FailureReason::NotFound)));
     node.apply(WriteKind::Finish);
-    assert_eq!(node.report().images[&image("a").uid].failure.as_ref().unwrap().attempts, 2);
+    assert_eq!(node.report().images[image("a").uid.as_str()].failure.as_ref().unwrap().attempts, 2);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_success_ends_the_count_of_failures() {
     node.apply(WriteKind::Take);
     node.pull_succeeds();
     node.apply(WriteKind::Finish);
-    assert_eq!(node.report().images[&image("a").uid].failure, None);
+    assert_eq!(node.report().images[image("a").uid.as_str()].failure, None);
 }
 
 #[test]
@@ -213,5 +213,8 @@ fn a_pull_without_progress_is_ended_as_stuck() {
     assert!(node.log.iter().any(|e| matches!(e, Effect::CancelPull { .. })));
     node.finish_pull(Err(PullError::Cancelled));
     node.apply(WriteKind::Finish);
-    assert_eq!(node.report().images[&image("a").uid].failure.as_ref().unwrap().reason, FailureReason::Stuck);
+    assert_eq!(
+        node.report().images[image("a").uid.as_str()].failure.as_ref().unwrap().reason,
+        FailureReason::Stuck
+    );
 }

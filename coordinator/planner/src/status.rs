@@ -1,5 +1,7 @@
 //! `status` of a CachedImage as a domain type. Knows neither how it is stored nor how it comes about.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 /// Condition type that tells whether every target node has the image.
@@ -25,7 +27,7 @@ pub struct ImageStatus {
     /// Target nodes whose grant names the image and that lack it.
     pub nodes_pulling: u32,
     /// Names of the target nodes on which it is cached, sorted; cut where the status would grow too large.
-    pub cached_nodes: Vec<String>,
+    pub cached_nodes: Vec<Arc<str>>,
     /// The most failures in a row on any target node.
     pub consecutive_failures: u32,
     /// When a node last confirmed the reference, never later than when that was first seen.

@@ -2,16 +2,19 @@
 //!
 //! | module | subject |
 //! |---|---|
+//! | [`strings`] | one copy of each string that thousands of rows hold |
 //! | [`table`] | the rows of one kind: lists, changes, and which of two states is the newer |
 //!
 //! All of it is synchronous, and all of it happens between two plans, so that a plan never sees half a change.
 
+pub mod strings;
 pub mod table;
 
 use drop_planner::{AgentPod, CachedImage, Cluster, Node, PullPolicy, StoredCatalog, StoredPullSecrets};
 use drop_protocol::{NodeLease, names};
 
-use crate::watch::{AgentRow, Update, Versioned};
+use crate::watch::{AgentRow, Event, Update, Versioned};
+use strings::Strings;
 use table::{Rows, Table};
 
 /// Bookkeeping beside a [`Cluster`].
@@ -28,6 +31,7 @@ pub struct Index {
     agents: Table<AgentRow>,
     agent_rows: Rows<AgentRow>,
     agents_changed: bool,
+    strings: Strings,
 }
 
 /// The object in the answer to a write of our own.
@@ -59,10 +63,16 @@ impl Index {
     /// Takes in a watch event; returns whether there is something new to plan from.
     pub fn apply(&mut self, cluster: &mut Cluster, update: Update) -> bool {
         match update {
-            Update::Image(event) => self.images.apply(&mut cluster.images, event),
+            Update::Image(mut event) => {
+                row_of(&mut event).into_iter().for_each(|image| self.strings.share_status(image));
+                self.images.apply(&mut cluster.images, event)
+            }
             Update::Policy(event) => self.policies.apply(&mut cluster.policies, event),
             Update::Node(event) => self.nodes.apply(&mut cluster.nodes, event),
-            Update::Lease(event) => self.leases.apply(&mut cluster.leases, event),
+            Update::Lease(mut event) => {
+                row_of(&mut event).into_iter().for_each(|lease| self.strings.share_report(lease));
+                self.leases.apply(&mut cluster.leases, event)
+            }
             Update::Catalog(event) => {
                 let changed = self.catalogs.apply(&mut self.catalog_rows, event);
                 self.show_catalog(cluster);
@@ -84,8 +94,14 @@ impl Index {
     /// Takes in the answer to a write of our own; returns whether there is something new to plan from.
     pub fn written(&mut self, cluster: &mut Cluster, written: Written) -> bool {
         match written {
-            Written::Image(row) => self.images.written(&mut cluster.images, row),
-            Written::Lease(row) => self.leases.written(&mut cluster.leases, row),
+            Written::Image(mut row) => {
+                self.strings.share_status(&mut row.row);
+                self.images.written(&mut cluster.images, row)
+            }
+            Written::Lease(mut row) => {
+                self.strings.share_report(&mut row.row);
+                self.leases.written(&mut cluster.leases, row)
+            }
             Written::Catalog(row) => {
                 let changed = self.catalogs.written(&mut self.catalog_rows, row);
                 self.show_catalog(cluster);
@@ -118,6 +134,14 @@ impl Index {
 
     fn show_pull_secrets(&self, cluster: &mut Cluster) {
         cluster.pull_secrets = self.role_rows.get(names::PULL_SECRETS_ROLE).cloned();
+    }
+}
+
+/// The row that an event brings.
+fn row_of<T>(event: &mut Event<T>) -> Option<&mut T> {
+    match event {
+        Event::Listed(row) | Event::Applied(row) => Some(&mut row.row),
+        Event::Restarted | Event::Complete | Event::Deleted(_) => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the metrics show of the cluster, gathered once a pass.
 
 use drop_planner::{Cluster, Waiting};
-use drop_protocol::{GrantState, NodeLease};
+use drop_protocol::{GrantState, NodeLease, ReportEntry};
 
 use super::{ImageState, Images, Snapshot};
 
@@ -53,11 +53,11 @@ impl Images {
         let Some(before) = before.and_then(|lease| lease.report.as_ref()) else { return };
         for (uid, entry) in after.report.iter().flat_map(|report| &report.images) {
             let known = before.images.get(uid).filter(|known| known.reference == entry.reference);
-            let attempts = |failure: Option<&drop_protocol::Failure>| failure.map_or(0, |f| f.attempts);
+            let attempts = |entry: &ReportEntry| entry.failure.as_ref().map_or(0, |failure| failure.attempts);
             if entry.pulled_at.is_some() && entry.pulled_at != known.and_then(|known| known.pulled_at) {
                 self.cached(repository(&entry.reference));
             }
-            if attempts(entry.failure.as_ref()) > attempts(known.and_then(|known| known.failure.as_ref())) {
+            if attempts(entry) > known.map_or(0, attempts) {
                 self.failed(repository(&entry.reference));
             }
         }

@@ -4,6 +4,7 @@
 //! back from it when the agent starts again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ use crate::grant::GrantId;
 pub const VERSION: u32 = 1;
 
 /// What one node holds of the wanted images.
+///
+/// Uids, references and digests are the same on thousands of nodes: whoever keeps many reports can have them share one
+/// copy of each.
 ///
 /// An image without an entry was absent and had no history when the report was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +42,7 @@ pub struct Report {
     pub left_out: u32,
     /// One entry per CachedImage, by its uid.
     #[serde(default)]
-    pub images: BTreeMap<String, ReportEntry>,
+    pub images: BTreeMap<Arc<str>, ReportEntry>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde hands references to `skip_serializing_if`
@@ -84,16 +88,16 @@ pub struct LowDisk {
 #[serde(rename_all = "camelCase")]
 pub struct ReportEntry {
     /// The reference that this entry is about, as the catalog gave it; an edit of the CachedImage makes it void.
-    pub reference: String,
+    pub reference: Arc<str>,
     /// Manifest digest of the image on the node; `None`: it is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
+    pub digest: Option<Arc<str>>,
     /// When this node last confirmed the reference against the registry; `None`: never since it was wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pulled_at: Option<Timestamp>,
     /// The latest attempt, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<Failure>,
+    pub failure: Option<Box<Failure>>,
     /// How often the image went away without Drop's doing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evictions: Option<Evictions>,

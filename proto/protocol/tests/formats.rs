@@ -59,20 +59,20 @@ fn withdrawn_grant() -> Grant {
 fn sample_report() -> Report {
     let present = ReportEntry {
         reference: "docker.io/library/nginx:1.29".into(),
-        digest: Some(digest('b')),
+        digest: Some(digest('b').into()),
         pulled_at: Some(at("2026-03-01T10:00:03Z")),
         ..ReportEntry::default()
     };
     let failed = ReportEntry {
         reference: "ghcr.io/team/missing:v1".into(),
-        failure: Some(Failure {
+        failure: Some(Box::new(Failure {
             scope: FailureScope::Image,
             reason: FailureReason::NotFound,
             message: "not found: ghcr.io/team/missing:v1 does not exist; check image and tag".into(),
             attempts: 3,
             at: at("2026-03-01T10:00:04Z"),
             retry_after_seconds: Some(30),
-        }),
+        })),
         evictions: Some(Evictions { count: 1, at: at("2026-02-28T00:00:00Z") }),
         ..ReportEntry::default()
     };
@@ -85,7 +85,7 @@ fn sample_report() -> Report {
         catalog: 12,
         low_disk: Some(LowDisk { free_percent: 17, wanted_percent: 20 }),
         left_out: 2,
-        images: BTreeMap::from([("5f0c".to_owned(), present), ("91bd".to_owned(), failed)]),
+        images: BTreeMap::from([("5f0c".into(), present), ("91bd".into(), failed)]),
         ..Report::empty("3c1f-agent-pod")
     }
 }

@@ -7,6 +7,7 @@ mod conditions;
 mod events;
 mod tally;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::CachedImage;
@@ -44,7 +45,7 @@ pub(crate) fn fold(survey: &Survey<'_>, wake: &Wake) -> (Vec<StatusWrite>, Vec<P
         let status = without_nodes(survey, facts, &tally);
         let stored = &image.status;
         let names = tally.cached_names(survey, facts);
-        let same_nodes = stored.cached_nodes.iter().map(String::as_str).eq(names.clone());
+        let same_nodes = stored.cached_nodes.iter().map(AsRef::as_ref).eq(names.clone());
         if same_nodes && same_but_nodes(stored, &status) {
             continue;
         }
@@ -62,7 +63,7 @@ pub(crate) fn fold(survey: &Survey<'_>, wake: &Wake) -> (Vec<StatusWrite>, Vec<P
         if not_before.max(failed).is_some_and(|at| wake.ahead(at)) {
             continue;
         }
-        let status = ImageStatus { cached_nodes: names.map(str::to_owned).collect(), ..status };
+        let status = ImageStatus { cached_nodes: names.map(Arc::from).collect(), ..status };
         events.extend(events::of(survey, facts, &tally, &status));
         writes.push(StatusWrite { image: image.name.clone(), uid: image.uid.clone(), status });
     }

@@ -58,7 +58,7 @@ impl<'w> Tally<'w> {
                     tally.bytes = 1024 + u64::try_from(name_bytes).unwrap_or(u64::MAX);
                 }
             }
-            let Some(entry) = pair.entry.filter(|_| !node.forgotten) else {
+            let Some(entry) = pair.entry.filter(|_| pair.eventful && !node.forgotten) else {
                 tally.note_need(pair.cached, pair.need);
                 continue;
             };

@@ -22,11 +22,12 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Priority counts among pairs that were never tried. Behind them everybody gets a turn, or an image that fails
-    /// fast and is due again soon would take all of them.
-    pub(super) fn order(&self) -> (bool, bool, i32, Monotonic, usize) {
-        let priority = if self.again { 0 } else { self.priority };
-        (self.not_answering, self.again, priority, self.since, self.node)
+    /// Priority counts among pairs that were never tried, on nodes that answer. Behind them everybody gets a turn,
+    /// whoever waited longest first, or one that is due again soon after each failure would take all turns.
+    pub(super) fn order(&self) -> (bool, i32, Monotonic, usize) {
+        let had_a_turn = self.again || self.not_answering;
+        let priority = if had_a_turn { 0 } else { self.priority };
+        (had_a_turn, priority, self.since, self.node)
     }
 }
 
@@ -46,7 +47,7 @@ pub(super) fn queues(survey: &Survey<'_>) -> Vec<Queue> {
         let Some(line) = lines.get_mut(facts.pacing) else { continue };
         for pair in &facts.pairs {
             let Need::Due { since, refresh } = pair.need else { continue };
-            let again = refresh || pair.entry.is_some_and(|entry| entry.failure.is_some());
+            let again = refresh || pair.eventful && pair.entry.is_some_and(|entry| entry.failure.is_some());
             let Some(node) = survey.nodes.get(pair.node).filter(|node| !node.busy) else { continue };
             if line.is_empty() {
                 line.resize(survey.nodes.len(), None);

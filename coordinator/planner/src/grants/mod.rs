@@ -1,9 +1,9 @@
 //! Hands out free slots: which node gets one, and what its grant carries.
 //!
 //! A free slot goes to the node with the due pair of the lowest priority value; then to the one that waited longest;
-//! then by name. Nodes with nothing but pairs that failed before, or are cached and due for a check, come behind, the
-//! one that waited longest first; nodes that let their last grant pass come behind all others. What can't be pulled
-//! now holds up nobody, and no slot stays empty because of priority.
+//! then by name. Nodes that let their last grant pass, and those with nothing but pairs that failed before or are cached
+//! and due for a check, come behind, the one that waited longest first. What can't be pulled now holds up nobody, and no
+//! slot stays empty because of priority.
 
 mod batch;
 mod candidates;

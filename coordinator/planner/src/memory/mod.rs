@@ -43,7 +43,7 @@ pub struct Memory {
     pub(crate) nodes: BTreeMap<String, NodeMemory>,
     pub(crate) leases: LeasesMemory,
     /// By node name, then by uid of the CachedImage.
-    pub(crate) pairs: BTreeMap<String, BTreeMap<String, PairMemory>>,
+    pub(crate) pairs: BTreeMap<String, BTreeMap<Arc<str>, PairMemory>>,
     /// By uid of the CachedImage.
     pub(crate) images: BTreeMap<String, ImageMemory>,
     pub(crate) bursts: Bursts,

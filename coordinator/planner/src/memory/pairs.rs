@@ -95,7 +95,7 @@ impl Memory {
         now: Now,
     ) {
         let tick = self.tick;
-        let mut image = self.images.get_mut(uid).filter(|image| image.reference == entry.reference);
+        let mut image = self.images.get_mut(uid).filter(|image| *image.reference == *entry.reference);
         let generation = image.as_ref().map_or(0, |image| image.generation);
         match entry.pulled_at {
             None => pair.pulled = None,
@@ -117,7 +117,7 @@ impl Memory {
             }
             Some(_) => {}
         }
-        let image = self.images.get_mut(uid).filter(|image| image.reference == entry.reference);
+        let image = self.images.get_mut(uid).filter(|image| *image.reference == *entry.reference);
         match &entry.failure {
             None => pair.failure = None,
             Some(failure) => {

@@ -2,13 +2,12 @@
 //!
 //! Newer is what the coordinator saw later for the first time, never what a node's clock says.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drop_protocol::ImagePullPolicy;
 
 use super::pairs::Judge;
-use super::{Need, Pair, Survey};
+use super::{Need, Survey};
 use crate::wake::Wake;
 
 /// The digests that targets hold, newest first, with how many hold each.
@@ -23,36 +22,48 @@ impl<'w> Digests<'w> {
     }
 }
 
-fn count<'w>(pairs: &[Pair<'w>]) -> Vec<(&'w str, u32)> {
-    let mut held: BTreeMap<&'w str, u32> = BTreeMap::new();
-    let mut run: Option<(&'w str, u32)> = None;
-    for pair in pairs.iter().filter(|pair| pair.cached) {
-        let Some(digest) = pair.entry.and_then(|entry| entry.digest.as_deref()) else { continue };
-        match &mut run {
-            Some((current, nodes)) if *current == digest => *nodes += 1,
-            _ => {
-                if let Some((digest, nodes)) = run.replace((digest, 1)) {
-                    *held.entry(digest).or_default() += nodes;
-                }
-            }
+/// Counts the digests of one image while its pairs are surveyed: nodes hold the same few, mostly the same as the node
+/// before.
+#[derive(Debug, Default)]
+pub(super) struct Count<'w> {
+    held: Vec<(&'w str, u32)>,
+    last: usize,
+}
+
+impl<'w> Count<'w> {
+    pub(super) fn add(&mut self, digest: &'w str) {
+        let is_last = self.held.get(self.last).is_some_and(|(held, _)| same(held, digest));
+        if !is_last {
+            let found = self.held.iter().position(|(held, _)| same(held, digest));
+            self.last = found.unwrap_or_else(|| {
+                self.held.push((digest, 0));
+                self.held.len() - 1
+            });
+        }
+        if let Some((_, nodes)) = self.held.get_mut(self.last) {
+            *nodes += 1;
         }
     }
-    if let Some((digest, nodes)) = run {
-        *held.entry(digest).or_default() += nodes;
+
+    pub(super) fn finish(mut self) -> Digests<'w> {
+        self.held.sort_unstable();
+        Digests { held: self.held }
     }
-    held.into_iter().collect()
+}
+
+/// Strings that are shared are the same without a look at them.
+fn same(a: &str, b: &str) -> bool {
+    std::ptr::eq(a, b) || a == b
 }
 
 impl Survey<'_> {
-    /// Counts digests, and lets nodes that lag behind ask the registry once for each newly seen digest.
+    /// Orders digests by age, and lets nodes that lag behind ask the registry once for each newly seen digest.
     pub(super) fn catch_up(&mut self, wake: &Wake) {
         for ix in 0..self.images.len() {
             let Some(facts) = self.images.get_mut(ix) else { continue };
             let memory = self.memory.images.get(&facts.image.uid);
             let age = |digest: &str| memory.and_then(|memory| memory.age_of(digest));
-            let mut held = count(&facts.pairs);
-            held.sort_by_key(|(digest, _)| std::cmp::Reverse(age(digest)));
-            facts.digests.held = held;
+            facts.digests.held.sort_by_key(|(digest, _)| std::cmp::Reverse(age(digest)));
             if facts.digests.held.len() < 2 {
                 continue;
             }
@@ -73,7 +84,7 @@ impl Survey<'_> {
                 let Some(node) = self.nodes.get(pair.node) else { continue };
                 let held = pair.entry.and_then(|entry| entry.digest.as_deref());
                 let lags = held.is_some_and(|held| age(held).is_none_or(|(older, _)| older < place));
-                let pulled = node.pairs.and_then(|pairs| pairs.get(&facts.image.uid)?.pulled);
+                let pulled = node.pairs.and_then(|pairs| pairs.get(facts.image.uid.as_str())?.pulled);
                 let Some(pulled) = pulled.filter(|pulled| lags && pulled.tick <= newest_seen) else {
                     continue;
                 };
@@ -83,7 +94,6 @@ impl Survey<'_> {
                     pacing,
                     node,
                     entry: pair.entry,
-                    seen: node.pairs.and_then(|pairs| pairs.get(&facts.image.uid)),
                     listed: None,
                     answer_within: Duration::ZERO,
                     now: self.now,

@@ -7,7 +7,9 @@ pub(crate) mod digests;
 pub(crate) mod nodes;
 mod pairs;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +18,13 @@ use drop_protocol::{GrantedImage, Monotonic, Now, ReportEntry};
 
 use crate::cluster::{CachedImage, Leadership, World};
 use crate::memory::Memory;
+use crate::memory::listing::Listed;
 use crate::policy::{Pacing, Pacings};
 use crate::pull_secrets;
 use crate::targets;
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
-use digests::Digests;
+use digests::{Count, Digests};
 use nodes::NodeFacts;
 use pairs::Judge;
 
@@ -45,6 +48,8 @@ pub(crate) struct ImageFacts<'w> {
     pub(crate) image: &'w Arc<CachedImage>,
     /// Number of its pacing.
     pub(crate) pacing: usize,
+    /// Since when the catalog lists it.
+    pub(crate) listed: Option<&'w Listed>,
     /// Agents may not read its Secrets yet.
     pub(crate) secrets_pending: bool,
     /// Its targets, by number of the node.
@@ -58,6 +63,8 @@ pub(crate) struct Pair<'w> {
     pub(crate) node: usize,
     /// What the node last reported about the present reference.
     pub(crate) entry: Option<&'w ReportEntry>,
+    /// The entry tells of a failure or an eviction.
+    pub(crate) eventful: bool,
     pub(crate) cached: bool,
     pub(crate) need: Need,
 }
@@ -99,6 +106,7 @@ impl<'w> Survey<'w> {
             .map(|image| ImageFacts {
                 image,
                 pacing: pacings.index(image.policy.as_deref()),
+                listed: world.memory.listing.of(&image.uid, &image.reference),
                 secrets_pending: pull_secrets::are_pending(cluster, image),
                 pairs: Vec::new(),
                 digests: Digests::default(),
@@ -124,29 +132,27 @@ impl<'w> Survey<'w> {
     /// Walks node by node, with the node's report and the images both in the order of uids.
     fn survey_pairs(&mut self, wake: &Wake) {
         let answer_within = self.answer_within();
-        let mut found = Vec::new();
+        let mut found: Vec<(Vec<Pair<'w>>, Count<'w>)> =
+            self.images.iter().map(|_| (Vec::with_capacity(self.nodes.len()), Count::default())).collect();
         for (number, node) in self.nodes.iter().enumerate() {
             let mut entries = node.report.iter().flat_map(|report| &report.images).peekable();
             for (uid, &ix) in &self.by_uid {
-                let Some(facts) = self.images.get(ix) else { continue };
+                let (Some(facts), Some((pairs, digests))) = (self.images.get(ix), found.get_mut(ix)) else {
+                    continue;
+                };
                 let Some(pacing) = self.pacings.all.get(facts.pacing) else { continue };
                 if !targets::is_target(facts.image, pacing.object, node.node) {
                     continue;
                 }
-                while entries.peek().is_some_and(|(reported, _)| reported.as_str() < *uid) {
-                    entries.next();
-                }
-                let entry = entries.peek().filter(|(reported, _)| reported.as_str() == *uid);
-                let entry =
-                    entry.map(|(_, entry)| *entry).filter(|entry| entry.reference == facts.image.reference);
+                let entry = advance(&mut entries, uid);
+                let entry = entry.filter(|entry| *entry.reference == *facts.image.reference);
                 let judge = Judge {
                     image: facts.image,
                     secrets_pending: facts.secrets_pending,
                     pacing,
                     node,
                     entry,
-                    seen: entry.and_then(|_| node.pairs?.get(*uid)),
-                    listed: self.memory.listing.of(uid, &facts.image.reference),
+                    listed: facts.listed,
                     answer_within,
                     now: self.now,
                     wake,
@@ -155,13 +161,22 @@ impl<'w> Survey<'w> {
                     self.failing.push(Failing { image: ix, node: number, failure, at: seen.at });
                 }
                 let cached = judge.is_cached();
-                found.push((ix, Pair { node: number, entry, cached, need: judge.need(cached) }));
+                if let (true, Some(digest)) = (cached, entry.and_then(|entry| entry.digest.as_deref())) {
+                    digests.add(digest);
+                }
+                let eventful = entry.filter(|entry| entry.failure.is_some() || entry.evictions.is_some());
+                pairs.push(Pair {
+                    node: number,
+                    entry,
+                    eventful: eventful.is_some(),
+                    cached,
+                    need: judge.need(cached),
+                });
             }
         }
-        for (ix, pair) in found {
-            if let Some(facts) = self.images.get_mut(ix) {
-                facts.pairs.push(pair);
-            }
+        for (facts, (pairs, digests)) in self.images.iter_mut().zip(found) {
+            facts.pairs = pairs;
+            facts.digests = digests.finish();
         }
     }
 
@@ -187,5 +202,19 @@ impl<'w> Survey<'w> {
             && image.pull_policy != drop_protocol::ImagePullPolicy::Never;
         let pacing = self.pacings.all.get(facts.pacing)?;
         wanted.then_some(pacing.name == policy && pacing.obstacle.is_none())
+    }
+}
+
+/// The value of `uid` in a sequence by uid, of which it takes what comes before.
+fn advance<'w, T>(
+    sorted: &mut Peekable<impl Iterator<Item = (&'w Arc<str>, &'w T)>>,
+    uid: &str,
+) -> Option<&'w T> {
+    loop {
+        match (**sorted.peek()?.0).cmp(uid) {
+            Ordering::Less => drop(sorted.next()),
+            Ordering::Equal => return sorted.next().map(|(_, value)| value),
+            Ordering::Greater => return None,
+        }
     }
 }

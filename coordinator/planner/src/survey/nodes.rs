@@ -22,7 +22,7 @@ pub(crate) struct NodeFacts<'w> {
     /// What its agent last reported.
     pub(crate) report: Option<&'w Report>,
     /// What was seen of its pairs, by uid of the CachedImage.
-    pub(crate) pairs: Option<&'w BTreeMap<String, PairMemory>>,
+    pub(crate) pairs: Option<&'w BTreeMap<Arc<str>, PairMemory>>,
     /// Why it can't take any grant.
     pub(crate) obstacle: Option<WaitReason>,
     /// It was not ready for so long that what it reported no longer tells what it holds.

@@ -26,7 +26,6 @@ pub(super) struct Judge<'a, 'w> {
     pub(super) node: &'a NodeFacts<'w>,
     /// What the node last reported about the present reference.
     pub(super) entry: Option<&'w ReportEntry>,
-    pub(super) seen: Option<&'w PairMemory>,
     pub(super) listed: Option<&'w Listed>,
     pub(super) answer_within: Duration,
     pub(super) now: Now,
@@ -44,10 +43,16 @@ enum Presence {
 }
 
 impl<'w> Judge<'_, 'w> {
+    /// What was seen of its entry. Few pairs need it: it is looked up for those.
+    fn seen(&self) -> Option<&'w PairMemory> {
+        self.entry?;
+        self.node.pairs?.get(self.image.uid.as_str())
+    }
+
     /// The failure of the last attempt.
     pub(super) fn failing(&self) -> Option<(&'w Failure, FailureSeen)> {
         let failure = self.entry?.failure.as_ref()?;
-        (!self.node.forgotten).then_some((failure, self.seen?.failure?))
+        (!self.node.forgotten).then_some((failure, self.seen()?.failure?))
     }
 
     pub(super) fn is_cached(&self) -> bool {
@@ -88,7 +93,7 @@ impl<'w> Judge<'_, 'w> {
         let Some((grant, first_seen)) = self.node.grant else { return false };
         let named =
             grant.images.iter().any(|i| i.uid == self.image.uid && i.reference == self.image.reference);
-        let Some((seen, granted_at)) = self.seen.zip(first_seen).filter(|_| named) else { return named };
+        let Some((seen, granted_at)) = self.seen().zip(first_seen).filter(|_| named) else { return named };
         let pulled = seen.pulled.is_some_and(|pulled| pulled.at > granted_at);
         let failed = seen.failure.is_some_and(|failure| failure.at > granted_at);
         !(failed || cached && pulled)
@@ -141,7 +146,8 @@ impl<'w> Judge<'_, 'w> {
     /// Whether the node's report had no room for this image: the last by reference are left out.
     fn is_left_out(&self) -> bool {
         self.node.report.is_some_and(|report| {
-            report.left_out > 0 && report.images.values().all(|entry| entry.reference < self.image.reference)
+            report.left_out > 0
+                && report.images.values().all(|entry| *entry.reference < *self.image.reference)
         })
     }
 
@@ -151,7 +157,7 @@ impl<'w> Judge<'_, 'w> {
         if self.is_pinned() || self.image.pull_policy == ImagePullPolicy::Never {
             return None;
         }
-        let (seen_at, age) = match self.seen.and_then(|seen| seen.pulled) {
+        let (seen_at, age) = match self.seen().and_then(|seen| seen.pulled) {
             Some(pulled) => (pulled.at, pulled.age),
             // Never checked: it may be as old as the wish for it.
             None => (self.now.monotonic, elapsed(self.image.created, self.now.wall)),
@@ -209,7 +215,7 @@ impl<'w> Judge<'_, 'w> {
     /// When an evicted image may be pulled again: at once the first time.
     fn evicted_until(&self) -> Option<Monotonic> {
         let evictions = self.entry?.evictions.as_ref()?;
-        let seen = self.seen?.evicted?;
+        let seen = self.seen()?.evicted?;
         let times = evictions.count.saturating_sub(1);
         let wait = if seen.generation == self.image.generation {
             backoff::delay(self.pacing.initial, EVICTION_BACKOFF_MAX, times)

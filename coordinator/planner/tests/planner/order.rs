@@ -195,3 +195,28 @@ fn an_urgent_image_that_fails_again_and_again_leaves_turns_to_others() {
     rig.run_with(15 * SECOND, fail);
     assert_eq!(rig.live(), ["b"], "a is due again all the time");
 }
+
+#[test]
+fn a_node_that_let_a_grant_pass_is_not_starved_by_one_that_fails_again_and_again() {
+    let mut rig = rig(1, &["a", "b"]);
+    let mut policy = rig.policy("p", 1, 11 * SECOND);
+    policy.backoff_initial = SECOND;
+    policy.backoff_max = 4 * SECOND;
+    rig.set_policy(policy);
+    label(&mut rig, "a", "x");
+    label(&mut rig, "b", "y");
+    add(&mut rig, "fine", 0, Some("y"));
+    while rig.waiting().get("fine/b") != Some(&"NotAnswering") {
+        rig.run(SECOND / 2);
+    }
+    // Each new start on `a` begins the delay for `b` anew.
+    add(&mut rig, "broken", -1, Some("x"));
+    let mut served = false;
+    rig.run_with(120 * SECOND, |rig| {
+        if rig.live() == ["a"] {
+            rig.work("a", |_| Err((FailureScope::Image, FailureReason::NotFound)));
+        }
+        served |= rig.live() == ["b"];
+    });
+    assert!(served, "b waits for its turn for ever");
+}

@@ -334,22 +334,22 @@ impl Rig {
     pub(crate) fn entry(&mut self, node: &str, image: &str, change: impl FnOnce(&mut ReportEntry)) {
         let image = Arc::clone(&self.world.cluster.images[image]);
         self.report(node, |report| {
-            let entry = report.images.entry(image.uid.clone()).or_default();
-            if entry.reference != image.reference {
-                *entry = ReportEntry { reference: image.reference.clone(), ..ReportEntry::default() };
+            let entry = report.images.entry(image.uid.as_str().into()).or_default();
+            if *entry.reference != *image.reference {
+                *entry = ReportEntry { reference: image.reference.as_str().into(), ..ReportEntry::default() };
             }
             change(entry);
         });
     }
 
     pub(crate) fn present(&mut self, node: &str, image: &str, digest: &str) {
-        self.entry(node, image, |entry| entry.digest = Some(digest.to_owned()));
+        self.entry(node, image, |entry| entry.digest = Some(digest.into()));
     }
 
     pub(crate) fn pulled(&mut self, node: &str, image: &str, digest: &str) {
         let at = self.now.wall;
         self.entry(node, image, |entry| {
-            entry.digest = Some(digest.to_owned());
+            entry.digest = Some(digest.into());
             entry.pulled_at = Some(at);
             entry.failure = None;
         });
@@ -360,7 +360,8 @@ impl Rig {
         self.entry(node, image, |entry| {
             let attempts = entry.failure.as_ref().map_or(0, |failure| failure.attempts) + 1;
             let message = format!("{reason} happened");
-            entry.failure = Some(Failure { scope, reason, message, attempts, at, retry_after_seconds: None });
+            let failure = Failure { scope, reason, message, attempts, at, retry_after_seconds: None };
+            entry.failure = Some(Box::new(failure));
         });
     }
 

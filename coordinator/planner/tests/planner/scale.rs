@@ -1,5 +1,6 @@
 //! A large cluster: 5,000 nodes and 50 images.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use drop_planner::plan::plan;
@@ -20,15 +21,22 @@ fn cluster(nodes: usize, images: usize) -> Rig {
         rig.node(&format!("ip-10-{}-{}.internal", n / 250, n % 250), |_| {});
     }
     rig.run(3 * SECOND);
-    let references: Vec<(String, String)> =
-        rig.world.cluster.images.values().map(|image| (image.uid.clone(), image.reference.clone())).collect();
+    // As the coordinator keeps them: all nodes share one copy of each string.
+    let digest: Arc<str> = "sha256:one".into();
+    let references: Vec<(Arc<str>, Arc<str>)> = rig
+        .world
+        .cluster
+        .images
+        .values()
+        .map(|image| (image.uid.as_str().into(), image.reference.as_str().into()))
+        .collect();
     let names: Vec<String> = rig.world.cluster.nodes.keys().cloned().collect();
     for name in &names {
         rig.report(name, |report| {
             for (uid, reference) in &references {
                 let entry = report.images.entry(uid.clone()).or_default();
                 entry.reference.clone_from(reference);
-                entry.digest = Some("sha256:one".to_owned());
+                entry.digest = Some(Arc::clone(&digest));
             }
         });
     }

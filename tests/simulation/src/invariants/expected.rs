@@ -42,7 +42,7 @@ fn tolerates(toleration: &Toleration, taint: &drop_planner::Taint) -> bool {
 /// The entry of the node's report about the image as it is wanted now.
 fn entry<'a>(lease: Option<&'a NodeLease>, node: &Node, image: &CachedImage) -> Option<&'a ReportEntry> {
     let lease = lease.filter(|lease| lease.node_uid.as_deref() == Some(node.uid.as_str()))?;
-    lease.report.as_ref()?.images.get(&image.uid).filter(|entry| entry.reference == image.reference)
+    lease.report.as_ref()?.images.get(image.uid.as_str()).filter(|entry| *entry.reference == *image.reference)
 }
 
 /// Whether the node last reported the image as cached.
@@ -123,7 +123,7 @@ impl Simulation {
         let lease = cluster.leases.get(&node.name).map(Arc::as_ref);
         let said = entry(lease, node, image).and_then(|entry| entry.digest.clone());
         let pair = format!("{} on {}", image.name, node.name);
-        if held.is_some() != said.is_some() || (held.is_some() && held != said) {
+        if held.is_some() != said.is_some() || (held.is_some() && held.as_deref() != said.as_deref()) {
             return Some(format!("{pair}: the node holds {held:?} and reports {said:?}"));
         }
         if image.pull_policy == ImagePullPolicy::Never || self.pullable(cluster, image, node).is_none() {
@@ -162,7 +162,9 @@ fn wrong_status(cluster: &Cluster, image: &CachedImage) -> Option<String> {
     if usize::try_from(status.nodes_targeted).ok() != Some(targeted.len()) {
         return complain(format!("{} targets, not {}", status.nodes_targeted, targeted.len()));
     }
-    if status.cached_nodes != cached || usize::try_from(status.nodes_ready).ok() != Some(cached.len()) {
+    if !status.cached_nodes.iter().map(AsRef::as_ref).eq(cached.iter().copied())
+        || usize::try_from(status.nodes_ready).ok() != Some(cached.len())
+    {
         return complain(format!(
             "{} ready, {:?} cached, not {cached:?}",
             status.nodes_ready, status.cached_nodes
