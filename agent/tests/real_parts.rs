@@ -40,11 +40,11 @@ fn a_granted_image_is_pulled_and_told_with_its_manifest_digest() {
         let report = stage.ended(&grant).await;
         assert_eq!(report.grant.unwrap().outcome, Outcome::Finished);
         for served in [&a, &b] {
-            let entry = &report.images[&uid(&served.reference)];
-            assert_eq!(entry.digest.as_ref(), Some(&served.digest));
+            let entry = &report.images[uid(&served.reference).as_str()];
+            assert_eq!(entry.digest.as_deref(), Some(served.digest.as_str()));
             assert!(present(&stage, &served.reference).await);
         }
-        let failure = report.images[&uid("127.0.0.1:1/nothing:1")].failure.clone().unwrap();
+        let failure = report.images[uid("127.0.0.1:1/nothing:1").as_str()].failure.clone().unwrap();
         assert_eq!(failure.reason, FailureReason::ConnectionRefused, "{}", failure.message);
         let metrics = stage.page("/metrics").await.unwrap();
         assert!(metrics.contains("drop_pull_duration_seconds_count 3"), "{metrics}");
@@ -61,9 +61,10 @@ fn an_image_that_comes_and_goes_without_drop_is_noticed() {
         stage.create_lease(MINUTE).await;
         stage.ready_agent().await;
         stage.publish(&catalog(1, &[&served.reference])).await;
-        let entry = async |stage: &Stage| stage.lease().await.report?.images.remove(&uid(&served.reference));
+        let entry =
+            async |stage: &Stage| stage.lease().await.report?.images.remove(uid(&served.reference).as_str());
         eventually("presence is told", SOON, async || {
-            entry(&stage).await?.digest.filter(|digest| *digest == served.digest)
+            entry(&stage).await?.digest.filter(|digest| **digest == *served.digest)
         })
         .await;
         let removed = Instant::now();
@@ -132,7 +133,10 @@ fn a_killed_agent_ends_its_download_and_its_successor_resumes_the_grant() {
         stage.start_agent();
         let report = stage.ended(&grant).await;
         assert_eq!(report.grant.unwrap().outcome, Outcome::Finished);
-        assert_eq!(report.images[&uid(&served.reference)].digest.as_ref(), Some(&served.digest));
+        assert_eq!(
+            report.images[uid(&served.reference).as_str()].digest.as_deref(),
+            Some(served.digest.as_str())
+        );
         assert_eq!(stage.lease().await.transitions, before.transitions + 1, "it has been taken once more");
     });
 }
@@ -151,7 +155,10 @@ fn on_sigterm_the_image_in_flight_is_finished_and_the_rest_given_back() {
         registry.serve_slowly(false);
         let report = stage.ended(&grant).await;
         assert!(!stage.agent_ended().await, "it ended by itself");
-        assert_eq!(report.images[&uid(&first.reference)].digest.as_ref(), Some(&first.digest));
+        assert_eq!(
+            report.images[uid(&first.reference).as_str()].digest.as_deref(),
+            Some(first.digest.as_str())
+        );
         assert!(!report.images.contains_key(&uid(&second.reference)));
     });
 }
@@ -169,7 +176,10 @@ fn the_agent_outlives_a_restart_of_the_runtime_while_idle() {
         stage.restart_runtime();
         let grant = stage.grant(MINUTE, &[&after.reference]).await;
         let report = stage.ended(&grant).await;
-        assert_eq!(report.images[&uid(&after.reference)].digest.as_ref(), Some(&after.digest));
+        assert_eq!(
+            report.images[uid(&after.reference).as_str()].digest.as_deref(),
+            Some(after.digest.as_str())
+        );
         // Events flow again, too.
         stage.remove(&before.reference).await;
         let removed = Instant::now();
@@ -193,13 +203,16 @@ fn a_restart_of_the_runtime_in_mid_pull_is_a_failure_of_the_node_and_heals() {
         downloading(&registry).await;
         stage.restart_runtime();
         let report = stage.ended(&grant).await;
-        let failure = report.images[&uid(&served.reference)].failure.clone().unwrap();
+        let failure = report.images[uid(&served.reference).as_str()].failure.clone().unwrap();
         assert_eq!(failure.scope, drop_protocol::FailureScope::Node, "{failure:?}");
         registry.serve_slowly(false);
         let grant = stage.grant(MINUTE, &[&served.reference]).await;
         let report = stage.ended(&grant).await;
-        assert_eq!(report.images[&uid(&served.reference)].digest.as_ref(), Some(&served.digest));
-        assert_eq!(report.images[&uid(&served.reference)].failure, None);
+        assert_eq!(
+            report.images[uid(&served.reference).as_str()].digest.as_deref(),
+            Some(served.digest.as_str())
+        );
+        assert_eq!(report.images[uid(&served.reference).as_str()].failure, None);
     });
 }
 
@@ -219,10 +232,14 @@ fn a_private_image_is_pulled_with_its_secret_which_is_never_told_to_anyone() {
         };
         let grant = stage.grant_images(MINUTE, vec![with(&private, &["wrong", "login"])]).await;
         let report = stage.ended(&grant).await;
-        assert_eq!(report.images[&uid(&private.reference)].digest.as_ref(), Some(&private.digest));
+        assert_eq!(
+            report.images[uid(&private.reference).as_str()].digest.as_deref(),
+            Some(private.digest.as_str())
+        );
         for (secrets, told) in [(&["wrong"][..], registry.address()), (&["absent"][..], "Secret absent")] {
             let grant = stage.grant_images(MINUTE, vec![with(&denied, secrets)]).await;
-            let failure = stage.ended(&grant).await.images[&uid(&denied.reference)].failure.clone().unwrap();
+            let failure =
+                stage.ended(&grant).await.images[uid(&denied.reference).as_str()].failure.clone().unwrap();
             assert_eq!(failure.reason, FailureReason::Unauthorized, "{failure:?}");
             assert!(failure.message.contains(told), "{failure:?}");
         }
