@@ -159,7 +159,7 @@ fn on_sigterm_the_image_in_flight_is_finished_and_the_rest_given_back() {
             report.images[uid(&first.reference).as_str()].digest.as_deref(),
             Some(first.digest.as_str())
         );
-        assert!(!report.images.contains_key(&uid(&second.reference)));
+        assert!(!report.images.contains_key(uid(&second.reference).as_str()));
     });
 }
 
@@ -184,7 +184,7 @@ fn the_agent_outlives_a_restart_of_the_runtime_while_idle() {
         stage.remove(&before.reference).await;
         let removed = Instant::now();
         eventually("the eviction is told", SOON, async || {
-            stage.lease().await.report?.images.remove(&uid(&before.reference))?.evictions
+            stage.lease().await.report?.images.remove(uid(&before.reference).as_str())?.evictions
         })
         .await;
         assert!(removed.elapsed() < Duration::from_secs(4), "{:?}", removed.elapsed());
