@@ -260,6 +260,6 @@ impl History {
         // The reset is made here, not when the 24 hours are over: it tells nobody anything before the next eviction,
         // and an idle node writes nothing.
         let before = evictions.filter(|_| !stayed).map_or(0, |e| e.count);
-        self.entry.evictions = Some(Evictions { count: before.saturating_add(1), at: now.wall });
+        self.entry.evictions = Some(Box::new(Evictions { count: before.saturating_add(1), at: now.wall }));
     }
 }

@@ -13,6 +13,11 @@ pub(crate) fn can_hold_images(node: &Node) -> bool {
 
 /// Whether `image` is wanted on `node`, which can hold images. A `policy` that is missing narrows nothing.
 pub(crate) fn is_target(image: &CachedImage, policy: Option<&PullPolicy>, node: &Node) -> bool {
+    let anywhere =
+        image.node_selector.is_empty() && policy.is_none_or(|policy| policy.node_selector.is_empty());
+    if anywhere && node.taints.is_empty() {
+        return true;
+    }
     selects(&image.node_selector, node)
         && policy.is_none_or(|policy| selects(&policy.node_selector, node))
         && node.taints.iter().all(|taint| {

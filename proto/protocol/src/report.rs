@@ -100,7 +100,7 @@ pub struct ReportEntry {
     pub failure: Option<Box<Failure>>,
     /// How often the image went away without Drop's doing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evictions: Option<Evictions>,
+    pub evictions: Option<Box<Evictions>>,
 }
 
 /// Images that went away: evicted by the kubelet, or removed by hand.

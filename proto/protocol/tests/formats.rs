@@ -73,7 +73,7 @@ fn sample_report() -> Report {
             at: at("2026-03-01T10:00:04Z"),
             retry_after_seconds: Some(30),
         })),
-        evictions: Some(Evictions { count: 1, at: at("2026-02-28T00:00:00Z") }),
+        evictions: Some(Box::new(Evictions { count: 1, at: at("2026-02-28T00:00:00Z") })),
         ..ReportEntry::default()
     };
     Report {

@@ -16,7 +16,7 @@ use crate::plan::{PlannedEvent, StatusWrite};
 use crate::status::{self, DigestNodes, FailedNode, ImageStatus, Phase, WaitingNodes};
 use crate::survey::{ImageFacts, Survey};
 use crate::wake::Wake;
-use tally::Tally;
+use tally::{Names, Tally};
 
 /// At most this many failed nodes are listed.
 const FAILED_NODES: usize = 20;
@@ -39,13 +39,13 @@ const QUIET_GAP: Duration = Duration::from_secs(10);
 pub(crate) fn fold(survey: &Survey<'_>, wake: &Wake) -> (Vec<StatusWrite>, Vec<PlannedEvent>) {
     let mut writes = Vec::new();
     let mut events = Vec::new();
+    let mut names = Names::of(survey);
     for facts in &survey.images {
         let image = facts.image;
         let tally = Tally::new(survey, facts);
         let status = without_nodes(survey, facts, &tally);
         let stored = &image.status;
-        let names = tally.cached_names(survey, facts);
-        let same_nodes = stored.cached_nodes.iter().map(AsRef::as_ref).eq(names.clone());
+        let same_nodes = tally.lists(&stored.cached_nodes, facts, &mut names);
         if same_nodes && same_but_nodes(stored, &status) {
             continue;
         }
@@ -63,7 +63,8 @@ pub(crate) fn fold(survey: &Survey<'_>, wake: &Wake) -> (Vec<StatusWrite>, Vec<P
         if not_before.max(failed).is_some_and(|at| wake.ahead(at)) {
             continue;
         }
-        let status = ImageStatus { cached_nodes: names.map(Arc::from).collect(), ..status };
+        let cached_nodes = tally.cached_names(survey, facts).map(Arc::from).collect();
+        let status = ImageStatus { cached_nodes, ..status };
         events.extend(events::of(survey, facts, &tally, &status));
         writes.push(StatusWrite { image: image.name.clone(), uid: image.uid.clone(), status });
     }

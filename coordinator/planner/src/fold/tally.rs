@@ -1,6 +1,7 @@
 //! Counts the pairs of one image by where they stand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use drop_protocol::failure::Failure;
 
@@ -24,6 +25,8 @@ pub(super) struct Tally<'w> {
     pub(super) bytes: u64,
     /// How many cached nodes are listed by name.
     listed: usize,
+    /// The reason of the pairs looked at last, and how many in a row have it: mostly it is the same for many.
+    run: (&'static str, u32),
 }
 
 /// A pair whose last attempt failed.
@@ -46,6 +49,7 @@ impl<'w> Tally<'w> {
             waiting: BTreeMap::new(),
             bytes: 1024,
             listed: 0,
+            run: ("", 0),
         };
         let mut name_bytes = 0;
         for pair in &facts.pairs {
@@ -70,17 +74,31 @@ impl<'w> Tally<'w> {
             }
             tally.note_need(pair.cached, pair.need);
         }
+        tally.end_run();
         tally
+    }
+
+    fn waits(&mut self, reason: &'static str) {
+        if !std::ptr::eq(self.run.0, reason) {
+            self.end_run();
+            self.run = (reason, 0);
+        }
+        self.run.1 += 1;
+    }
+
+    fn end_run(&mut self) {
+        let (reason, pairs) = std::mem::take(&mut self.run);
+        if pairs > 0 {
+            *self.waiting.entry(reason).or_default() += pairs;
+        }
     }
 
     fn note_need(&mut self, cached: bool, need: Need) {
         match need {
             Need::InFlight if !cached => self.pulling += 1,
-            Need::Waits(reason) if !cached => *self.waiting.entry(reason.as_str()).or_default() += 1,
+            Need::Waits(reason) if !cached => self.waits(reason.as_str()),
             // Whatever is still due at the end of a pass got no slot.
-            Need::Due { .. } if !cached => {
-                *self.waiting.entry(WaitReason::WaitingForSlot.as_str()).or_default() += 1;
-            }
+            Need::Due { .. } if !cached => self.waits(WaitReason::WaitingForSlot.as_str()),
             Need::InFlight | Need::Waits(_) | Need::Due { .. } | Need::Nothing => {}
         }
     }
@@ -89,18 +107,52 @@ impl<'w> Tally<'w> {
         self.targeted - self.ready
     }
 
+    /// Numbers of the cached nodes that are listed.
+    fn listed<'s>(&self, facts: &'s ImageFacts<'_>) -> impl Iterator<Item = usize> + use<'s> {
+        facts.pairs.iter().filter(|pair| pair.cached).map(|pair| pair.node).take(self.listed)
+    }
+
     /// Names of the cached nodes that are listed.
     pub(super) fn cached_names<'s>(
         &self,
         survey: &'s Survey<'_>,
         facts: &'s ImageFacts<'_>,
-    ) -> impl Iterator<Item = &'s str> + Clone + use<'s> {
-        facts
-            .pairs
-            .iter()
-            .filter(|pair| pair.cached)
-            .filter_map(|pair| survey.nodes.get(pair.node))
-            .map(|node| node.node.name.as_str())
-            .take(self.listed)
+    ) -> impl Iterator<Item = &'s str> + use<'s> {
+        self.listed(facts).filter_map(|node| Some(survey.nodes.get(node)?.node.name.as_str()))
+    }
+
+    /// Whether `stored` are the names of the cached nodes that are listed.
+    pub(super) fn lists(
+        &self,
+        stored: &'w [Arc<str>],
+        facts: &ImageFacts<'_>,
+        names: &mut Names<'w>,
+    ) -> bool {
+        stored.len() == self.listed
+            && self.listed(facts).zip(stored).all(|(node, stored)| names.is(node, stored))
+    }
+}
+
+/// Names of all nodes as statuses last spelled them. Statuses that share their strings spell them by the very same ones,
+/// which needs no look at them.
+pub(super) struct Names<'w> {
+    known: Vec<&'w str>,
+}
+
+impl<'w> Names<'w> {
+    pub(super) fn of(survey: &Survey<'w>) -> Self {
+        Self { known: survey.nodes.iter().map(|facts| facts.node.name.as_str()).collect() }
+    }
+
+    fn is(&mut self, node: usize, stored: &'w str) -> bool {
+        let Some(known) = self.known.get_mut(node) else { return false };
+        if std::ptr::eq(*known, stored) {
+            return true;
+        }
+        let same = *known == stored;
+        if same {
+            *known = stored;
+        }
+        same
     }
 }

@@ -8,9 +8,11 @@ use super::{DURATION, new_id};
 use crate::plan::{Issue, IssueKind};
 use crate::survey::{Need, Survey};
 
-/// The issue of a new grant to `candidate`: its due images in order, none of a priority value above `limit`.
+/// The issue of a new grant to `candidate`: its due images of the pacing in `order`, none of a priority value above
+/// `limit`.
 pub(super) fn issue(
     survey: &Survey<'_>,
+    order: &[usize],
     pacing: usize,
     candidate: &Candidate,
     limit: Option<i32>,
@@ -19,13 +21,14 @@ pub(super) fn issue(
     let node = survey.nodes.get(candidate.node)?;
     let lease = survey.world.cluster.leases.get(&node.node.name)?;
     let limit = limit.map_or(i32::MAX, |limit| limit.max(candidate.priority));
-    let images = candidate
-        .images
+    let images = order
         .iter()
         .filter_map(|ix| {
-            let facts = survey.images.get(*ix).filter(|facts| facts.image.priority <= limit)?;
-            let position = facts.pairs.binary_search_by_key(&candidate.node, |pair| pair.node).ok()?;
-            let Need::Due { refresh, .. } = facts.pairs.get(position)?.need else { return None };
+            let facts = survey.images.get(*ix)?;
+            if facts.pacing != pacing || facts.image.priority > limit {
+                return None;
+            }
+            let Need::Due { refresh, .. } = facts.pair(candidate.node)?.need else { return None };
             Some(GrantedImage {
                 name: facts.image.name.clone(),
                 uid: facts.image.uid.clone(),
@@ -60,14 +63,9 @@ pub(super) fn issue(
 }
 
 /// From here on the pairs of `issue` count as in flight.
-pub(super) fn note_in_flight(survey: &mut Survey<'_>, issue: &Issue) {
-    let Some(node) = survey.nodes.iter().position(|facts| facts.node.name == issue.node) else { return };
+pub(super) fn note_in_flight(survey: &mut Survey<'_>, node: usize, issue: &Issue) {
     for granted in &issue.grant.images {
-        let facts = survey.images.iter_mut().find(|facts| facts.image.uid == granted.uid);
-        let Some(facts) = facts else { continue };
-        if let Ok(position) = facts.pairs.binary_search_by_key(&node, |pair| pair.node)
-            && let Some(pair) = facts.pairs.get_mut(position)
-        {
+        if let Some(pair) = survey.pair_mut(&granted.uid, node) {
             pair.need = Need::InFlight;
         }
     }

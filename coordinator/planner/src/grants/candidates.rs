@@ -17,8 +17,6 @@ pub(super) struct Candidate {
     pub(super) priority: i32,
     /// Since when these wait.
     since: Monotonic,
-    /// Numbers of the images that are due on it, in the order of pulling.
-    pub(super) images: Vec<usize>,
 }
 
 impl Candidate {
@@ -35,15 +33,20 @@ impl Candidate {
 #[derive(Debug, Default)]
 pub(super) struct Queue(Vec<Candidate>);
 
-/// The lines of all pacings, by number of the pacing.
-pub(super) fn queues(survey: &Survey<'_>) -> Vec<Queue> {
-    let mut lines: Vec<Vec<Option<Candidate>>> = Vec::new();
-    lines.resize_with(survey.pacings.all.len(), Vec::new);
+/// Numbers of the images in the order in which they are pulled.
+pub(super) fn pulling_order(survey: &Survey<'_>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..survey.images.len()).collect();
     // Numbers follow names, and the sort keeps their order.
     order.sort_by_key(|ix| survey.images.get(*ix).map(|facts| facts.image.priority));
+    order
+}
+
+/// The lines of all pacings, by number of the pacing.
+pub(super) fn queues(survey: &Survey<'_>, order: &[usize]) -> Vec<Queue> {
+    let mut lines: Vec<Vec<Option<Candidate>>> = Vec::new();
+    lines.resize_with(survey.pacings.all.len(), Vec::new);
     for ix in order {
-        let Some(facts) = survey.images.get(ix) else { continue };
+        let Some(facts) = survey.images.get(*ix) else { continue };
         let Some(line) = lines.get_mut(facts.pacing) else { continue };
         for pair in &facts.pairs {
             let Need::Due { since, refresh } = pair.need else { continue };
@@ -60,14 +63,12 @@ pub(super) fn queues(survey: &Survey<'_>) -> Vec<Queue> {
                 again,
                 priority: facts.image.priority,
                 since,
-                images: Vec::new(),
             });
             if candidate.again && !again {
                 (candidate.again, candidate.priority, candidate.since) = (false, facts.image.priority, since);
             } else if candidate.again == again && facts.image.priority == candidate.priority {
                 candidate.since = candidate.since.min(since);
             }
-            candidate.images.push(ix);
         }
     }
     lines

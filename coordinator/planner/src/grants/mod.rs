@@ -9,7 +9,7 @@ mod batch;
 mod candidates;
 mod reissue;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use drop_protocol::lease::DEFAULT_DURATION;
@@ -48,14 +48,15 @@ pub(crate) fn hand_out(survey: &mut Survey<'_>, orphans: &[String], wake: &Wake)
     }
     reissue::repeats(survey, &mut desk, wake);
     reissue::restamps(survey, &mut desk, orphans, wake);
-    let mut queues = candidates::queues(survey);
+    let order = candidates::pulling_order(survey);
+    let mut queues = candidates::queues(survey, &order);
     while let Some((pacing, place)) = desk.next(survey, &queues, wake) {
         let Some(queue) = queues.get_mut(pacing) else { break };
         let limit = queue.limit(place, desk.free(survey, pacing));
         let candidate = queue.remove(place);
-        if let Some(issue) = batch::issue(survey, pacing, &candidate, limit, desk.next_grant) {
+        if let Some(issue) = batch::issue(survey, &order, pacing, &candidate, limit, desk.next_grant) {
             desk.next_grant += 1;
-            batch::note_in_flight(survey, &issue);
+            batch::note_in_flight(survey, candidate.node, &issue);
             if let Some(facts) = survey.pacings.all.get(pacing) {
                 desk.slots.take(facts.name);
             }
@@ -142,6 +143,23 @@ impl<'w> Desk<'w> {
         best.map(|(_, pacing, place)| (pacing, place))
     }
 
+    /// What a due pair on `node` waits for.
+    fn reason(&self, survey: &Survey<'w>, pacing: usize, node: &str, busy: bool, wake: &Wake) -> WaitReason {
+        if busy {
+            return WaitReason::NodeBusy;
+        }
+        if self.free(survey, pacing) == 0 {
+            return WaitReason::WaitingForSlot;
+        }
+        let allowed =
+            self.may_anybody_start(survey, pacing).and_then(|()| self.may_start(survey, pacing, node));
+        let reason = allowed.err().unwrap_or(WaitReason::WaitingForSlot);
+        if let WaitReason::MinDelay { until } = reason {
+            wake.ahead(until);
+        }
+        reason
+    }
+
     fn start(&mut self, issue: Issue) {
         self.started.entry(issue.grant.policy.clone()).or_default().push(issue);
     }
@@ -160,37 +178,30 @@ impl<'w> Desk<'w> {
 }
 
 /// Says of each pair that is due and got nothing what it waits for.
-fn explain(survey: &mut Survey<'_>, desk: &Desk<'_>, wake: &Wake) {
-    let mut reasons: BTreeMap<(usize, usize), WaitReason> = BTreeMap::new();
-    let mut found: Vec<(usize, usize, WaitReason)> = Vec::new();
-    for (ix, facts) in survey.images.iter().enumerate() {
-        for (position, pair) in facts.pairs.iter().enumerate() {
-            if !matches!(pair.need, Need::Due { .. }) {
-                continue;
+fn explain<'w>(survey: &mut Survey<'w>, desk: &Desk<'w>, wake: &Wake) {
+    let started: BTreeSet<&str> = desk.started.values().flatten().map(|issue| issue.node.as_str()).collect();
+    // By number of the pacing and of the node: the same for all images of a pacing.
+    let mut reasons: Vec<Vec<Option<WaitReason>>> = vec![Vec::new(); survey.pacings.all.len()];
+    for facts in &survey.images {
+        let Some(reasons) = reasons.get_mut(facts.pacing) else { continue };
+        for pair in facts.pairs.iter().filter(|pair| matches!(pair.need, Need::Due { .. })) {
+            if reasons.is_empty() {
+                reasons.resize(survey.nodes.len(), None);
             }
-            let Some(node) = survey.nodes.get(pair.node) else { continue };
-            let started = || desk.started.values().flatten().any(|issue| issue.node == node.node.name);
-            let reason = reasons.entry((facts.pacing, pair.node)).or_insert_with(|| {
-                if node.busy || started() {
-                    WaitReason::NodeBusy
-                } else if desk.free(survey, facts.pacing) == 0 {
-                    WaitReason::WaitingForSlot
-                } else {
-                    desk.may_anybody_start(survey, facts.pacing)
-                        .and_then(|()| desk.may_start(survey, facts.pacing, &node.node.name))
-                        .err()
-                        .unwrap_or(WaitReason::WaitingForSlot)
-                }
-            });
-            if let WaitReason::MinDelay { until } = *reason {
-                wake.ahead(until);
+            if let (Some(reason), Some(node)) = (reasons.get_mut(pair.node), survey.nodes.get(pair.node)) {
+                reason.get_or_insert_with(|| {
+                    let busy = node.busy || started.contains(node.node.name.as_str());
+                    desk.reason(survey, facts.pacing, &node.node.name, busy, wake)
+                });
             }
-            found.push((ix, position, *reason));
         }
     }
-    for (ix, position, reason) in found {
-        if let Some(pair) = survey.images.get_mut(ix).and_then(|facts| facts.pairs.get_mut(position)) {
-            pair.need = Need::Waits(reason);
+    for facts in &mut survey.images {
+        let Some(reasons) = reasons.get(facts.pacing) else { continue };
+        for pair in facts.pairs.iter_mut().filter(|pair| matches!(pair.need, Need::Due { .. })) {
+            if let Some(Some(reason)) = reasons.get(pair.node) {
+                pair.need = Need::Waits(*reason);
+            }
         }
     }
 }

@@ -77,7 +77,7 @@ impl Survey<'_> {
                 ImagePullPolicy::IfNotPresent => pacing.repull.is_some(),
                 ImagePullPolicy::Never => false,
             };
-            if !follows || facts.image.problem.is_some() || facts.image.reference.contains('@') {
+            if !follows || facts.image.problem.is_some() || facts.pinned {
                 continue;
             }
             for pair in facts.pairs.iter_mut().filter(|pair| pair.cached && pair.need == Need::Nothing) {
@@ -90,6 +90,7 @@ impl Survey<'_> {
                 };
                 let judge = Judge {
                     image: facts.image,
+                    pinned: facts.pinned,
                     secrets_pending: facts.secrets_pending,
                     pacing,
                     node,

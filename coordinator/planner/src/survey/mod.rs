@@ -7,7 +7,6 @@ pub(crate) mod digests;
 pub(crate) mod nodes;
 mod pairs;
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::sync::Arc;
@@ -48,6 +47,8 @@ pub(crate) struct ImageFacts<'w> {
     pub(crate) image: &'w Arc<CachedImage>,
     /// Number of its pacing.
     pub(crate) pacing: usize,
+    /// Its reference names exact content, which no check can change.
+    pub(crate) pinned: bool,
     /// Since when the catalog lists it.
     pub(crate) listed: Option<&'w Listed>,
     /// Agents may not read its Secrets yet.
@@ -55,6 +56,21 @@ pub(crate) struct ImageFacts<'w> {
     /// Its targets, by number of the node.
     pub(crate) pairs: Vec<Pair<'w>>,
     pub(crate) digests: Digests<'w>,
+}
+
+impl<'w> ImageFacts<'w> {
+    /// The pair with the node of this number, if that is a target.
+    pub(crate) fn pair(&self, node: usize) -> Option<&Pair<'w>> {
+        self.pairs.get(self.place(node)?)
+    }
+
+    fn place(&self, node: usize) -> Option<usize> {
+        // Mostly every node is a target, and the place of a pair is the number of its node.
+        if self.pairs.get(node).is_some_and(|pair| pair.node == node) {
+            return Some(node);
+        }
+        self.pairs.binary_search_by_key(&node, |pair| pair.node).ok()
+    }
 }
 
 /// One image on one target.
@@ -106,6 +122,7 @@ impl<'w> Survey<'w> {
             .map(|image| ImageFacts {
                 image,
                 pacing: pacings.index(image.policy.as_deref()),
+                pinned: image.reference.contains('@'),
                 listed: world.memory.listing.of(&image.uid, &image.reference),
                 secrets_pending: pull_secrets::are_pending(cluster, image),
                 pairs: Vec::new(),
@@ -132,51 +149,40 @@ impl<'w> Survey<'w> {
     /// Walks node by node, with the node's report and the images both in the order of uids.
     fn survey_pairs(&mut self, wake: &Wake) {
         let answer_within = self.answer_within();
-        let mut found: Vec<(Vec<Pair<'w>>, Count<'w>)> =
-            self.images.iter().map(|_| (Vec::with_capacity(self.nodes.len()), Count::default())).collect();
-        for (number, node) in self.nodes.iter().enumerate() {
+        let (nodes, images, pacings) = (&self.nodes, &self.images, &self.pacings.all);
+        let in_order = self.by_uid.values().filter_map(|&ix| Some((ix, images.get(ix)?)));
+        let mut rows: Vec<Row<'_, 'w>> = in_order
+            .filter_map(|(ix, facts)| Some(Row::new(ix, facts, pacings.get(facts.pacing)?, nodes.len())))
+            .collect();
+        for (number, node) in nodes.iter().enumerate() {
             let mut entries = node.report.iter().flat_map(|report| &report.images).peekable();
-            for (uid, &ix) in &self.by_uid {
-                let (Some(facts), Some((pairs, digests))) = (self.images.get(ix), found.get_mut(ix)) else {
-                    continue;
-                };
-                let Some(pacing) = self.pacings.all.get(facts.pacing) else { continue };
-                if !targets::is_target(facts.image, pacing.object, node.node) {
+            for row in &mut rows {
+                if !targets::is_target(row.facts.image, row.pacing.object, node.node) {
                     continue;
                 }
-                let entry = advance(&mut entries, uid);
-                let entry = entry.filter(|entry| *entry.reference == *facts.image.reference);
                 let judge = Judge {
-                    image: facts.image,
-                    secrets_pending: facts.secrets_pending,
-                    pacing,
+                    image: row.facts.image,
+                    pinned: row.facts.pinned,
+                    secrets_pending: row.facts.secrets_pending,
+                    pacing: row.pacing,
                     node,
-                    entry,
-                    listed: facts.listed,
+                    entry: row.entry(&mut entries),
+                    listed: row.facts.listed,
                     answer_within,
                     now: self.now,
                     wake,
                 };
                 if let Some((failure, seen)) = judge.failing() {
-                    self.failing.push(Failing { image: ix, node: number, failure, at: seen.at });
+                    self.failing.push(Failing { image: row.image, node: number, failure, at: seen.at });
                 }
-                let cached = judge.is_cached();
-                if let (true, Some(digest)) = (cached, entry.and_then(|entry| entry.digest.as_deref())) {
-                    digests.add(digest);
-                }
-                let eventful = entry.filter(|entry| entry.failure.is_some() || entry.evictions.is_some());
-                pairs.push(Pair {
-                    node: number,
-                    entry,
-                    eventful: eventful.is_some(),
-                    cached,
-                    need: judge.need(cached),
-                });
+                row.take(number, &judge);
             }
         }
-        for (facts, (pairs, digests)) in self.images.iter_mut().zip(found) {
-            facts.pairs = pairs;
-            facts.digests = digests.finish();
+        let found: Vec<_> = rows.into_iter().map(|row| (row.image, row.pairs, row.digests)).collect();
+        for (image, pairs, digests) in found {
+            if let Some(facts) = self.images.get_mut(image) {
+                (facts.pairs, facts.digests) = (pairs, digests.finish());
+            }
         }
     }
 
@@ -184,6 +190,13 @@ impl<'w> Survey<'w> {
     fn answer_within(&self) -> Duration {
         let told = self.world.cluster.catalog.as_ref().map(|stored| stored.catalog.answer_within);
         told.unwrap_or_default().max(crate::catalog::answer_within(self.world))
+    }
+
+    /// The pair of the image with this uid and the node of this number.
+    pub(crate) fn pair_mut(&mut self, uid: &str, node: usize) -> Option<&mut Pair<'w>> {
+        let facts = self.images.get_mut(*self.by_uid.get(uid)?)?;
+        let place = facts.place(node)?;
+        facts.pairs.get_mut(place)
     }
 
     pub(crate) fn pacing(&self, image: usize) -> Option<&Pacing<'w>> {
@@ -195,7 +208,7 @@ impl<'w> Survey<'w> {
     pub(crate) fn still_wanted(&self, node: &str, policy: &str, granted: &GrantedImage) -> Option<bool> {
         let facts = self.images.get(*self.by_uid.get(granted.uid.as_str())?)?;
         let number = self.nodes.binary_search_by(|facts| facts.node.name.as_str().cmp(node)).ok()?;
-        facts.pairs.binary_search_by_key(&number, |pair| pair.node).ok()?;
+        facts.pair(number)?;
         let image = facts.image;
         let wanted = image.reference == granted.reference
             && image.problem.is_none()
@@ -205,16 +218,70 @@ impl<'w> Survey<'w> {
     }
 }
 
-/// The value of `uid` in a sequence by uid, of which it takes what comes before.
+/// One image, and what is found of it node after node.
+struct Row<'a, 'w> {
+    /// Number of the image.
+    image: usize,
+    facts: &'a ImageFacts<'w>,
+    pacing: &'a Pacing<'w>,
+    /// The uid and the reference as reports last named them. Reports that share their strings name the very same ones,
+    /// which needs no look at them.
+    uid: &'w str,
+    reference: &'w str,
+    pairs: Vec<Pair<'w>>,
+    digests: Count<'w>,
+}
+
+impl<'a, 'w> Row<'a, 'w> {
+    fn new(image: usize, facts: &'a ImageFacts<'w>, pacing: &'a Pacing<'w>, nodes: usize) -> Self {
+        let (uid, reference) = (facts.image.uid.as_str(), facts.image.reference.as_str());
+        let (pairs, digests) = (Vec::with_capacity(nodes), Count::default());
+        Self { image, facts, pacing, uid, reference, pairs, digests }
+    }
+
+    /// What a node reported about the present reference; takes from `entries` what comes before.
+    fn entry(
+        &mut self,
+        entries: &mut Peekable<impl Iterator<Item = (&'w Arc<str>, &'w ReportEntry)>>,
+    ) -> Option<&'w ReportEntry> {
+        let entry = advance(entries, &self.facts.image.uid, &mut self.uid)?;
+        is(&entry.reference, &self.facts.image.reference, &mut self.reference).then_some(entry)
+    }
+
+    fn take(&mut self, node: usize, judge: &Judge<'_, 'w>) {
+        let entry = judge.entry;
+        let cached = judge.is_cached();
+        if let (true, Some(digest)) = (cached, entry.and_then(|entry| entry.digest.as_deref())) {
+            self.digests.add(digest);
+        }
+        let eventful = entry.is_some_and(|entry| entry.failure.is_some() || entry.evictions.is_some());
+        self.pairs.push(Pair { node, entry, eventful, cached, need: judge.need(cached) });
+    }
+}
+
+/// Whether `named` is `wanted`, given that `known` is.
+fn is<'w>(named: &'w str, wanted: &str, known: &mut &'w str) -> bool {
+    std::ptr::eq(named, *known)
+        || named == wanted && {
+            *known = named;
+            true
+        }
+}
+
+/// The value of `uid` in a sequence by uid, of which it takes what comes before. `known` is as in [`is`].
 fn advance<'w, T>(
     sorted: &mut Peekable<impl Iterator<Item = (&'w Arc<str>, &'w T)>>,
     uid: &str,
+    known: &mut &'w str,
 ) -> Option<&'w T> {
     loop {
-        match (**sorted.peek()?.0).cmp(uid) {
-            Ordering::Less => drop(sorted.next()),
-            Ordering::Equal => return sorted.next().map(|(_, value)| value),
-            Ordering::Greater => return None,
+        let next: &'w str = sorted.peek()?.0;
+        if is(next, uid, known) {
+            return sorted.next().map(|(_, value)| value);
         }
+        if next > uid {
+            return None;
+        }
+        sorted.next();
     }
 }

@@ -21,6 +21,8 @@ const EVICTION_BACKOFF_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// All that decides about one pair.
 pub(super) struct Judge<'a, 'w> {
     pub(super) image: &'w CachedImage,
+    /// Its reference names exact content.
+    pub(super) pinned: bool,
     pub(super) secrets_pending: bool,
     pub(super) pacing: &'a Pacing<'w>,
     pub(super) node: &'a NodeFacts<'w>,
@@ -64,12 +66,7 @@ impl<'w> Judge<'_, 'w> {
 
     /// Whether being there is not enough.
     fn must_be_confirmed(&self) -> bool {
-        self.image.pull_policy == ImagePullPolicy::Always && !self.is_pinned()
-    }
-
-    /// Whether the reference names exact content, which no check can change.
-    fn is_pinned(&self) -> bool {
-        self.image.reference.contains('@')
+        self.image.pull_policy == ImagePullPolicy::Always && !self.pinned
     }
 
     pub(super) fn need(&self, cached: bool) -> Need {
@@ -154,7 +151,7 @@ impl<'w> Judge<'_, 'w> {
     /// Since when a cached pair is due to ask the registry again.
     fn recheck_since(&self) -> Option<Monotonic> {
         let interval = self.pacing.repull?;
-        if self.is_pinned() || self.image.pull_policy == ImagePullPolicy::Never {
+        if self.pinned || self.image.pull_policy == ImagePullPolicy::Never {
             return None;
         }
         let (seen_at, age) = match self.seen().and_then(|seen| seen.pulled) {

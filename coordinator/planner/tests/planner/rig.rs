@@ -371,7 +371,7 @@ impl Rig {
             entry.digest = None;
             entry.pulled_at = None;
             let count = entry.evictions.as_ref().map_or(0, |evictions| evictions.count) + 1;
-            entry.evictions = Some(Evictions { count, at });
+            entry.evictions = Some(Box::new(Evictions { count, at }));
         });
     }
 
