@@ -16,6 +16,8 @@ pub(crate) const NOT_TAKEN: &str = "not taken in time";
 pub(crate) const EXPIRED: &str = "not renewed in time";
 /// Reason of a withdrawal because of a changed wish.
 pub(crate) const UNWANTED: &str = "no longer wanted as granted";
+/// Reason of a withdrawal of an issue that the policy no longer allows.
+pub(crate) const POLICY_EDITED: &str = "the policy allows fewer nodes now";
 /// Reason of a withdrawal of an untaken grant whose leader is gone.
 pub(crate) const EARLIER_LEADER: &str = "issued by an earlier leader";
 /// Reason of a withdrawal in favour of nodes that wait.

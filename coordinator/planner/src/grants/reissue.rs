@@ -10,7 +10,8 @@ use crate::withdraw;
 
 /// Repeats issues whose outcome is unknown: on the same version of the Lease, so that it is applied once at most.
 ///
-/// One that nobody wants any more is written as withdrawn: applied, it forestalls the original for good.
+/// One that nobody wants any more, or that could not be issued now because the policy has been edited meanwhile, is
+/// written as withdrawn: applied, it forestalls the original for good.
 pub(super) fn repeats(survey: &Survey<'_>, desk: &mut Desk<'_>, wake: &Wake) {
     for (node, under_way) in &survey.memory.writes.unsettled {
         let Some((_, at)) = under_way.unknown.filter(|_| !under_way.pending) else { continue };
@@ -19,12 +20,26 @@ pub(super) fn repeats(survey: &Survey<'_>, desk: &mut Desk<'_>, wake: &Wake) {
         }
         let wanted = withdraw::wanted(survey, node, &under_way.issue.grant);
         let mut issue = Issue { kind: IssueKind::Repeat, ..under_way.issue.clone() };
-        if !wanted.is_whole() {
-            let reason = withdraw::UNWANTED.to_owned();
-            issue.grant.withdrawn = Some(Withdrawal { reason, unwanted: wanted.unwanted });
-        }
+        let reason = if !wanted.is_whole() {
+            Some(withdraw::UNWANTED)
+        } else if !still_allowed(survey, desk, node, &issue.grant.policy) {
+            Some(withdraw::POLICY_EDITED)
+        } else {
+            None
+        };
+        issue.grant.withdrawn =
+            reason.map(|reason| Withdrawal { reason: reason.to_owned(), unwanted: wanted.unwanted });
         desk.start(issue);
     }
+}
+
+/// Whether cap and delay of the policy, as they are now, allow what already occupies its slot.
+fn still_allowed(survey: &Survey<'_>, desk: &Desk<'_>, node: &str, policy: &str) -> bool {
+    let pacing = survey.pacings.all.iter().position(|pacing| pacing.name == policy);
+    pacing.is_some_and(|pacing| {
+        let most = survey.pacings.all.get(pacing).map_or(0, |facts| facts.max_nodes);
+        desk.slots.taken(policy) <= most && desk.may_start(survey, pacing, node).is_ok()
+    })
 }
 
 /// Takes over untaken grants of an earlier leader where cap and delay allow, and takes the others back.
@@ -38,15 +53,11 @@ pub(super) fn restamps(survey: &Survey<'_>, desk: &mut Desk<'_>, orphans: &[Stri
             continue;
         }
         let Some(grant) = &lease.grant else { continue };
-        let pacing = survey.pacings.all.iter().position(|pacing| pacing.name == grant.policy);
+        let pacing = survey.pacings.all.iter().find(|pacing| pacing.name == grant.policy);
         let able = survey.nodes.iter().any(|facts| &facts.node.name == node && facts.obstacle.is_none());
-        let allowed = pacing.is_some_and(|pacing| {
-            let Some(facts) = survey.pacings.all.get(pacing) else { return false };
-            // Its own slot is among those that are taken.
-            desk.slots.taken(facts.name) <= facts.max_nodes
-                && after_election(survey, facts) <= survey.now.monotonic
-                && desk.may_start(survey, pacing, node).is_ok()
-        });
+        // Its own slot is among those that are taken.
+        let allowed = still_allowed(survey, desk, node, &grant.policy)
+            && pacing.is_some_and(|facts| after_election(survey, facts) <= survey.now.monotonic);
         if able && allowed {
             let grant = Grant {
                 id: new_id(survey, desk.next_grant),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use drop_planner::memory::WriteOutcome::{Refused, Unknown};
+use drop_planner::memory::WriteOutcome::{Applied, Refused, Unknown};
 use drop_planner::plan::{Issue, IssueKind};
 
 use crate::rig::{Rig, SECOND};
@@ -43,6 +43,36 @@ fn an_unknown_issue_keeps_its_slot_and_is_repeated_with_the_same_id_and_version(
     let plan = rig.plan();
     let repeat = &plan.issues[0].issues;
     assert_eq!(repeat.as_slice(), [Issue { kind: IssueKind::Repeat, ..issue }]);
+}
+
+#[test]
+fn an_unknown_issue_is_repeated_as_withdrawn_when_the_cap_was_lowered_meanwhile() {
+    let (mut rig, first) = rig(Duration::ZERO);
+    rig.policy("p", 2, Duration::ZERO);
+    rig.commit_issue(&first);
+    settle(&mut rig, &first, Applied);
+    let second = rig.plan().issues[0].issues[0].clone();
+    rig.world.memory.issue_sent(&second, rig.now);
+    settle(&mut rig, &second, Unknown);
+    rig.policy("p", 1, Duration::ZERO);
+    rig.advance(SECOND);
+    let repeat = rig.plan().issues[0].issues[0].clone();
+    assert_eq!((repeat.kind, &repeat.grant.id), (IssueKind::Repeat, &second.grant.id));
+    assert!(repeat.grant.withdrawn.is_some(), "one node pulls already, and no more may");
+}
+
+#[test]
+fn an_unknown_issue_is_repeated_as_withdrawn_when_the_delay_was_raised_meanwhile() {
+    let (mut rig, first) = rig(Duration::ZERO);
+    rig.policy("p", 2, Duration::ZERO);
+    settle(&mut rig, &first, Unknown);
+    let second = rig.plan().issues[0].issues[0].clone();
+    rig.apply_issue(&second);
+    rig.policy("p", 2, 60 * SECOND);
+    rig.advance(SECOND);
+    let repeat = rig.plan().issues[0].issues[0].clone();
+    assert_eq!((repeat.kind, &repeat.grant.id), (IssueKind::Repeat, &first.grant.id));
+    assert!(repeat.grant.withdrawn.is_some(), "another node has just started");
 }
 
 #[test]
