@@ -261,11 +261,11 @@ impl<'a, 'w> Row<'a, 'w> {
 
 /// Whether `named` is `wanted`, given that `known` is.
 fn is<'w>(named: &'w str, wanted: &str, known: &mut &'w str) -> bool {
-    std::ptr::eq(named, *known)
-        || named == wanted && {
-            *known = named;
-            true
-        }
+    let is = std::ptr::eq(named, *known) || named == wanted;
+    if is {
+        *known = named;
+    }
+    is
 }
 
 /// The value of `uid` in a sequence by uid, of which it takes what comes before. `known` is as in [`is`].
