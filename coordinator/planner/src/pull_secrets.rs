@@ -25,7 +25,7 @@ pub(crate) fn are_pending(cluster: &Cluster, image: &CachedImage) -> bool {
 /// What the Role is to name, if it is to be written now.
 pub(crate) fn plan(world: &World, wake: &Wake) -> Option<BTreeSet<String>> {
     let stored = world.cluster.pull_secrets.as_ref()?;
-    let wanted = wanted(&world.cluster);
+    let wanted = wanted(world);
     if stored
         .secrets
         .as_ref()
@@ -46,10 +46,10 @@ pub(crate) fn plan(world: &World, wake: &Wake) -> Option<BTreeSet<String>> {
 }
 
 /// What CachedImages name, and what the grants name that are being worked on: a pull in flight keeps its Secrets.
-fn wanted(cluster: &Cluster) -> BTreeSet<&str> {
-    let granted =
-        cluster.leases.values().filter_map(|lease| lease.live_grant()).flat_map(|grant| &grant.images);
+fn wanted(world: &World) -> BTreeSet<&str> {
+    let live = world.memory.leases.seen.values().filter(|seen| seen.live.is_some());
+    let granted = live.filter_map(|seen| seen.lease.grant.as_ref()).flat_map(|grant| &grant.images);
     let of_grants = granted.flat_map(|image| &image.secrets);
-    let of_images = cluster.images.values().flat_map(|image| &image.secrets);
+    let of_images = world.cluster.images.values().flat_map(|image| &image.secrets);
     of_images.chain(of_grants).map(String::as_str).collect()
 }

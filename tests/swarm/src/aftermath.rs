@@ -24,7 +24,7 @@ pub(crate) struct Aftermath {
     pub(crate) idle_coordinator_mb: f64,
     /// From the start of new coordinators, all old ones killed, to the first plan, in seconds.
     pub(crate) restart_seconds: f64,
-    /// From the first plan, grants issued by the new leader until all is quiet.
+    /// Pulls from then on until all is quiet.
     pub(crate) restart_pulls: usize,
     /// Time to decide with everything known, median and mean, in milliseconds.
     pub(crate) known_plan_ms: (f64, f64),
@@ -48,16 +48,17 @@ pub(crate) async fn measure(swarm: &mut Swarm, audit: bool, idle: Duration) -> R
     println!("nothing to do for {} s…", idle.as_secs());
     swarm.quiet().await;
     let count = |swarm: &Swarm| if audit { Mark::of(&swarm.place.info).map(Some) } else { Ok(None) };
-    let writes = |mark: Option<Mark>| mark.map(|mark| Ok(mark.requests()?.total_writes())).transpose();
+    let writes = |mark: Option<Mark>| -> Result<Option<u64>> {
+        mark.map(|mark| Ok(mark.requests()?.total_writes())).transpose()
+    };
     let mark = count(swarm)?;
     let before = swarm.coordinators.usage()?;
     tokio::time::sleep(idle).await;
     let after = swarm.coordinators.usage()?;
-    let idle_writes: Option<u64> = writes(mark).map_err(|error: anyhow::Error| error)?;
+    let idle_writes = writes(mark)?;
 
     println!("all coordinators killed and started again…");
-    let pulled = || swarm.agents.tally.pulled.get();
-    let pulls = pulled();
+    let pulls = swarm.agents.tally.pulled.get();
     swarm.coordinators.kill_all().await?;
     swarm.coordinators.start_missing()?;
     let restarted = swarm.coordinators.wait_planned(PATIENCE).await?;
