@@ -19,11 +19,11 @@ mod rollout;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use drop_harness::Cluster;
 
-use drop_harness::figure::Figure;
+use drop_harness::figure::{self, Figure};
 
 /// Measures Drop on the cluster that `hack/cluster up` started and `deploy/` is applied to.
 #[derive(Debug, Parser)]
@@ -80,14 +80,8 @@ fn main() -> Result<()> {
         figures = measure(cluster, &arguments.what).await?;
         Ok(())
     })?;
-    println!("\n{}", Figure::table(&figures));
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_string_pretty(&figures)?)
-            .with_context(|| format!("writing {}", path.display()))?;
-    }
-    let failed = figures.iter().filter(|figure| figure.fails(arguments.strict)).count();
-    anyhow::ensure!(failed == 0, "{failed} of {} figures miss their bound", figures.len());
-    Ok(())
+    figure::write_json(arguments.json.as_deref(), &figures)?;
+    figure::conclude(&figures, arguments.strict)
 }
 
 async fn measure(cluster: &Cluster, what: &What) -> Result<Vec<Figure>> {

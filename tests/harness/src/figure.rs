@@ -1,7 +1,9 @@
 //! One measured figure and the bound it has to keep.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 /// A measured value with its bound.
@@ -71,6 +73,30 @@ impl Figure {
         }
         text
     }
+}
+
+/// Prints the figures as a table and fails if one of them does.
+///
+/// # Errors
+/// If a figure [fails](Figure::fails).
+#[allow(clippy::print_stdout, reason = "it is what a benchmark is run for")]
+pub fn conclude(figures: &[Figure], strict: bool) -> Result<()> {
+    if !figures.is_empty() {
+        println!("\n{}", Figure::table(figures));
+    }
+    let failed = figures.iter().filter(|figure| figure.fails(strict)).count();
+    ensure!(failed == 0, "{failed} of {} figures miss their bound", figures.len());
+    Ok(())
+}
+
+/// Writes what was measured as JSON, if there is a file to write it to.
+///
+/// # Errors
+/// If it can't be written.
+pub fn write_json(path: Option<&Path>, measured: &impl Serialize) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(path, serde_json::to_string_pretty(measured)?)
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// The median of `values`; 0 for none.

@@ -38,10 +38,9 @@ mod swarm;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
-use drop_harness::figure::Figure;
-use serde::Serialize;
+use drop_harness::figure::{self, Figure, write_json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::place::Place;
@@ -113,12 +112,7 @@ fn main() -> Result<()> {
         What::Curve { svg } => curve(svg, json)?,
         What::Short => short::measure(json)?,
     };
-    if !figures.is_empty() {
-        println!("\n{}", Figure::table(&figures));
-    }
-    let failed = figures.iter().filter(|figure| figure.fails(arguments.strict)).count();
-    ensure!(failed == 0, "{failed} of {} figures miss their bound", figures.len());
-    Ok(())
+    figure::conclude(&figures, arguments.strict)
 }
 
 fn case(scenario: &Scenario, idle: Option<Duration>, json: Option<&Path>) -> Result<Vec<Figure>> {
@@ -171,10 +165,4 @@ async fn interrupted() {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-}
-
-fn write_json(path: Option<&Path>, measured: &impl Serialize) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    std::fs::write(path, serde_json::to_string_pretty(measured)?)
-        .with_context(|| format!("writing {}", path.display()))
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use drop_harness::figure::Figure;
+use drop_harness::figure::{Figure, write_json};
 use serde_json::{Value, json};
 
 use crate::swarm::Swarm;
-use crate::{cases, rollout, run, write_json};
+use crate::{cases, rollout, run};
 
 /// Writes a pair: a grant costs its node issue, take, finish and sometimes a report for ten images; ten statuses are
 /// written a few times each.
