@@ -7,11 +7,14 @@ use crate::memory::WriteKey;
 use crate::plan::{CreateLease, DeleteLease};
 use crate::targets;
 use crate::wake::Wake;
+use crate::walk::Walk;
 
 /// Leases for nodes that have none. A node whose last Lease may still have somebody pulling under it waits: were the
 /// new Lease there, the next leader would not know.
 pub(crate) fn create(world: &World, wake: &Wake) -> Vec<CreateLease> {
     let memory = &world.memory;
+    let mut leases = Walk::new(&world.cluster.leases);
+    let haunted = memory.leases.haunted();
     world
         .cluster
         .nodes
@@ -19,8 +22,8 @@ pub(crate) fn create(world: &World, wake: &Wake) -> Vec<CreateLease> {
         .filter(|(name, node)| {
             let write = || WriteKey::CreateLease((*name).clone());
             targets::can_hold_images(node)
-                && !world.cluster.leases.contains_key(*name)
-                && !memory.leases.haunted_until(name).is_some_and(|until| wake.ahead(until))
+                && leases.at(name).is_none()
+                && !haunted.get(name.as_str()).is_some_and(|until| wake.ahead(*until))
                 && !memory.writes.left_alone_until(&write()).is_some_and(|until| wake.ahead(until))
         })
         .map(|(name, node)| CreateLease { node: name.clone(), node_uid: node.uid.clone() })
@@ -31,6 +34,7 @@ pub(crate) fn create(world: &World, wake: &Wake) -> Vec<CreateLease> {
 /// collector.
 pub(crate) fn delete(world: &World, wake: &Wake) -> Vec<DeleteLease> {
     let memory = &world.memory;
+    let mut nodes = Walk::new(&world.cluster.nodes);
     world
         .cluster
         .leases
@@ -38,11 +42,7 @@ pub(crate) fn delete(world: &World, wake: &Wake) -> Vec<DeleteLease> {
         .filter(|(name, lease)| {
             let write = || WriteKey::DeleteLease((*name).clone());
             name.as_str() != LEADER_LEASE
-                && world
-                    .cluster
-                    .nodes
-                    .get(*name)
-                    .is_some_and(|node| lease.node_uid.as_ref() != Some(&node.uid))
+                && nodes.at(name).is_some_and(|node| lease.node_uid.as_ref() != Some(&node.uid))
                 && !memory.writes.left_alone_until(&write()).is_some_and(|until| wake.ahead(until))
         })
         .map(|(name, lease)| DeleteLease {

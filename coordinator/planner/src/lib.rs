@@ -36,6 +36,7 @@ mod slots;
 mod survey;
 mod targets;
 mod wake;
+mod walk;
 mod withdraw;
 
 pub use cluster::{

@@ -175,7 +175,8 @@ impl Plan {
 pub fn plan(world: &World, now: Now) -> Plan {
     let Some(leadership) = &world.leadership else { return Plan::default() };
     let wake = Wake::new(now.monotonic);
-    let mut survey = Survey::new(world, leadership, now, &wake);
+    let mut room = Vec::new();
+    let mut survey = Survey::new(world, leadership, now, &wake, &mut room);
     holds::apply(&mut survey, &wake);
     let mut verdicts = withdraw::judge(&survey, &wake);
     let handout = grants::hand_out(&mut survey, &verdicts.orphans, &wake);

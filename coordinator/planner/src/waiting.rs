@@ -125,7 +125,7 @@ impl Waiting {
     pub(crate) fn of(survey: &Survey<'_>) -> Self {
         let mut pairs = Vec::new();
         for (image, facts) in survey.images.iter().enumerate() {
-            for pair in &facts.pairs {
+            for pair in facts.pairs.iter() {
                 if let Need::Waits(reason) = pair.need
                     && let (Ok(image), Ok(node)) = (u32::try_from(image), u32::try_from(pair.node))
                 {

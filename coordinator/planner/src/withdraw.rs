@@ -53,8 +53,9 @@ impl Wanted {
 /// How far a grant to `node` is still wanted.
 pub(crate) fn wanted(survey: &Survey<'_>, node: &str, grant: &Grant) -> Wanted {
     let mut wanted = Wanted { unwanted: Vec::new(), moved: false };
+    let number = survey.number_of(node);
     for image in &grant.images {
-        match survey.still_wanted(node, &grant.policy, image) {
+        match number.and_then(|number| survey.still_wanted(number, &grant.policy, image)) {
             None => wanted.unwanted.push(image.uid.clone()),
             Some(same_policy) => wanted.moved |= !same_policy,
         }

@@ -52,7 +52,7 @@ impl<'w> Tally<'w> {
             run: ("", 0),
         };
         let mut name_bytes = 0;
-        for pair in &facts.pairs {
+        for pair in facts.pairs.iter() {
             let Some(node) = survey.nodes.get(pair.node) else { continue };
             if pair.cached {
                 tally.ready += 1;
@@ -62,7 +62,9 @@ impl<'w> Tally<'w> {
                     tally.bytes = 1024 + u64::try_from(name_bytes).unwrap_or(u64::MAX);
                 }
             }
-            let Some(entry) = pair.entry.filter(|_| pair.eventful && !node.forgotten) else {
+            let eventful = pair.reported.eventful && !node.forgotten;
+            let entry = eventful.then(|| node.entry(&facts.image.uid, pair.reported)).flatten();
+            let Some(entry) = entry else {
                 tally.note_need(pair.cached, pair.need);
                 continue;
             };

@@ -48,10 +48,11 @@ pub(super) fn queues(survey: &Survey<'_>, order: &[usize]) -> Vec<Queue> {
     for ix in order {
         let Some(facts) = survey.images.get(*ix) else { continue };
         let Some(line) = lines.get_mut(facts.pacing) else { continue };
-        for pair in &facts.pairs {
+        for pair in facts.pairs.iter() {
             let Need::Due { since, refresh } = pair.need else { continue };
-            let again = refresh || pair.eventful && pair.entry.is_some_and(|entry| entry.failure.is_some());
             let Some(node) = survey.nodes.get(pair.node).filter(|node| !node.busy) else { continue };
+            let failed = || node.entry(&facts.image.uid, pair.reported).is_some_and(|e| e.failure.is_some());
+            let again = refresh || pair.reported.eventful && failed();
             if line.is_empty() {
                 line.resize(survey.nodes.len(), None);
             }

@@ -12,6 +12,7 @@ use drop_protocol::lease::DEFAULT_DURATION;
 use drop_protocol::{GrantId, GrantState, Monotonic, NodeLease};
 
 use super::Memory;
+use super::reported::Reported;
 use super::writes::UnderWay;
 use crate::cluster::Cluster;
 use crate::targets;
@@ -35,6 +36,8 @@ pub(crate) struct LeaseMemory {
     pub(crate) unchanged_since: Monotonic,
     /// Its live grant.
     pub(crate) live: Option<LiveGrant>,
+    /// What it reports of each CachedImage, in the order of names; made before each plan.
+    pub(crate) row: Option<Box<[Reported]>>,
 }
 
 /// A grant that occupies a slot.
@@ -105,9 +108,14 @@ impl LeasesMemory {
         self.removing.insert(node.to_owned(), Removal { id, unanswered });
     }
 
-    /// Until when a ghost of this node keeps it from getting a grant or a new Lease.
-    pub(crate) fn haunted_until(&self, node: &str) -> Option<Monotonic> {
-        self.ghosts.iter().filter(|ghost| ghost.node == node).map(|ghost| ghost.until).max()
+    /// Until when ghosts keep nodes from getting a grant or a new Lease, by name of the node.
+    pub(crate) fn haunted(&self) -> BTreeMap<&str, Monotonic> {
+        let mut haunted: BTreeMap<&str, Monotonic> = BTreeMap::new();
+        for ghost in &self.ghosts {
+            let until = haunted.entry(&ghost.node).or_default();
+            *until = ghost.until.max(*until);
+        }
+        haunted
     }
 }
 
@@ -137,9 +145,8 @@ impl Memory {
             }
         }
         self.writes.failures.remove(&super::WriteKey::Withdraw(lease.node.clone()));
-        self.leases
-            .seen
-            .insert(lease.node.clone(), LeaseMemory { lease: Arc::clone(lease), unchanged_since: now, live });
+        let seen = LeaseMemory { lease: Arc::clone(lease), unchanged_since: now, live, row: None };
+        self.leases.seen.insert(lease.node.clone(), seen);
     }
 
     /// A live grant is no longer in its Lease and has not ended.

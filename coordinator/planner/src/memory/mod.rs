@@ -10,6 +10,7 @@
 //! | [`pairs`] | when each pull, failure and eviction was first seen |
 //! | [`images`] | the order of digests, and the latest successes |
 //! | [`listing`] | since when the catalog lists a reference |
+//! | [`reported`] | what each node reports of each image, in a few bytes |
 //! | [`writes`] | issues under way, starts under each policy, and failed writes |
 
 pub(crate) mod images;
@@ -17,21 +18,24 @@ pub(crate) mod leases;
 pub(crate) mod listing;
 pub(crate) mod nodes;
 pub(crate) mod pairs;
+pub(crate) mod reported;
 pub(crate) mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use drop_protocol::reference::registry_host;
-use drop_protocol::{Epoch, GrantId, Monotonic, Now};
+use drop_protocol::{Epoch, GrantId, Monotonic, NodeLease, Now};
 
 use crate::cluster::{Cluster, Leadership};
 use crate::plan::{Issue, Withdraw, WithdrawKind};
+use crate::walk::Walk;
 use images::{Bursts, ImageMemory};
-use leases::LeasesMemory;
+use leases::{LeaseMemory, LeasesMemory};
 use listing::ListingMemory;
 use nodes::NodeMemory;
 use pairs::PairMemory;
+use reported::Columns;
 use writes::WritesMemory;
 
 /// What a leader has itself seen.
@@ -50,6 +54,7 @@ pub struct Memory {
     /// When a pull from a registry host was last seen to succeed.
     pub(crate) host_success: BTreeMap<String, Monotonic>,
     pub(crate) listing: ListingMemory,
+    pub(crate) columns: Columns,
     pub(crate) writes: WritesMemory,
 }
 
@@ -114,25 +119,27 @@ impl Memory {
     }
 
     fn observe_nodes(&mut self, cluster: &Cluster, now: Monotonic) {
-        self.nodes.retain(|name, memory| cluster.nodes.get(name).is_some_and(|node| node.uid == memory.uid));
-        for (name, node) in &cluster.nodes {
-            let agent = cluster.agents.get(name);
-            if let Some(memory) = self.nodes.get_mut(name) {
-                memory.observe(node, agent, now);
-            } else {
-                self.nodes.insert(name.clone(), NodeMemory::new(node, agent, now));
+        let (mut nodes, mut agents) = (Walk::new(&cluster.nodes), Walk::new(&cluster.agents));
+        self.nodes.retain(|name, memory| {
+            let node = nodes.at(name).filter(|node| node.uid == memory.uid);
+            node.inspect(|node| memory.observe(node, agents.at(name), now)).is_some()
+        });
+        if self.nodes.len() < cluster.nodes.len() {
+            for (name, node) in &cluster.nodes {
+                let memory = || NodeMemory::new(node, cluster.agents.get(name), now);
+                self.nodes.entry(name.clone()).or_insert_with(memory);
             }
         }
     }
 
     fn observe_leases(&mut self, cluster: &Cluster, now: Now) {
-        let gone: Vec<String> = self
-            .leases
-            .seen
-            .iter()
-            .filter(|(name, seen)| cluster.leases.get(*name).is_none_or(|lease| lease.uid != seen.lease.uid))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let all_rows = self.columns.observe(cluster);
+        let mut leases = Walk::new(&cluster.leases);
+        let is_gone = |(name, seen): &(&String, &LeaseMemory)| {
+            leases.at(name).is_none_or(|lease| lease.uid != seen.lease.uid)
+        };
+        let gone: Vec<String> =
+            self.leases.seen.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
         for name in gone {
             let under_way = self.writes.unsettled.remove(&name);
             if let Some(under_way) = &under_way {
@@ -142,14 +149,29 @@ impl Memory {
             self.leases.vanished(&name, under_way, now.monotonic);
             self.pairs.remove(&name);
         }
-        for (name, lease) in &cluster.leases {
-            let before = self.leases.seen.get(name).map(|seen| Arc::clone(&seen.lease));
-            if before.as_ref().is_some_and(|before| before.resource_version == lease.resource_version) {
-                continue;
-            }
+        let changed: Vec<&Arc<NodeLease>> = {
+            let mut seen = Walk::new(&self.leases.seen);
+            let is_new = |(name, lease): &(&String, &Arc<NodeLease>)| {
+                seen.at(name).is_none_or(|seen| seen.lease.resource_version != lease.resource_version)
+            };
+            cluster.leases.iter().filter(is_new).map(|(_, lease)| lease).collect()
+        };
+        for lease in changed {
+            let before = self.leases.seen.get(&lease.node).map(|seen| Arc::clone(&seen.lease));
             self.resolve_under_way(lease, now.monotonic);
             self.observe_grant(lease, now.monotonic);
             self.observe_report(cluster, lease, before.as_deref(), now);
+        }
+        self.make_rows(all_rows);
+    }
+
+    /// Makes the rows that are missing, or all.
+    fn make_rows(&mut self, all: bool) {
+        for seen in self.leases.seen.values_mut().filter(|seen| all || seen.row.is_none()) {
+            seen.row = Some(self.columns.row(seen.lease.report.as_ref()));
+        }
+        if all {
+            self.columns.made();
         }
     }
 

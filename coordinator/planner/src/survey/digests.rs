@@ -8,6 +8,7 @@ use drop_protocol::ImagePullPolicy;
 
 use super::pairs::Judge;
 use super::{Need, Survey};
+use crate::memory::reported::Columns;
 use crate::wake::Wake;
 
 /// The digests that targets hold, newest first, with how many hold each.
@@ -22,38 +23,24 @@ impl<'w> Digests<'w> {
     }
 }
 
-/// Counts the digests of one image while its pairs are surveyed: nodes hold the same few, mostly the same as the node
-/// before.
+/// Counts the digests of one image, by number: nodes hold the same few.
 #[derive(Debug, Default)]
-pub(super) struct Count<'w> {
-    held: Vec<(&'w str, u32)>,
-    last: usize,
-}
+pub(super) struct Count(Vec<(u32, u32)>);
 
-impl<'w> Count<'w> {
-    pub(super) fn add(&mut self, digest: &'w str) {
-        let is_last = self.held.get(self.last).is_some_and(|(held, _)| same(held, digest));
-        if !is_last {
-            let found = self.held.iter().position(|(held, _)| same(held, digest));
-            self.last = found.unwrap_or_else(|| {
-                self.held.push((digest, 0));
-                self.held.len() - 1
-            });
-        }
-        if let Some((_, nodes)) = self.held.get_mut(self.last) {
-            *nodes += 1;
+impl Count {
+    pub(super) fn add(&mut self, digest: u32) {
+        match self.0.iter_mut().find(|(held, _)| *held == digest) {
+            Some((_, nodes)) => *nodes += 1,
+            None => self.0.push((digest, 1)),
         }
     }
 
-    pub(super) fn finish(mut self) -> Digests<'w> {
-        self.held.sort_unstable();
-        Digests { held: self.held }
+    pub(super) fn finish(self, columns: &Columns) -> Digests<'_> {
+        let named = self.0.into_iter().filter_map(|(digest, nodes)| Some((columns.digest(digest)?, nodes)));
+        let mut held: Vec<_> = named.collect();
+        held.sort_unstable();
+        Digests { held }
     }
-}
-
-/// Strings that are shared are the same without a look at them.
-fn same(a: &str, b: &str) -> bool {
-    std::ptr::eq(a, b) || a == b
 }
 
 impl Survey<'_> {
@@ -82,7 +69,7 @@ impl Survey<'_> {
             }
             for pair in facts.pairs.iter_mut().filter(|pair| pair.cached && pair.need == Need::Nothing) {
                 let Some(node) = self.nodes.get(pair.node) else { continue };
-                let held = pair.entry.and_then(|entry| entry.digest.as_deref());
+                let held = pair.reported.digest().and_then(|digest| self.memory.columns.digest(digest));
                 let lags = held.is_some_and(|held| age(held).is_none_or(|(older, _)| older < place));
                 let pulled = node.pairs.and_then(|pairs| pairs.get(facts.image.uid.as_str())?.pulled);
                 let Some(pulled) = pulled.filter(|pulled| lags && pulled.tick <= newest_seen) else {
@@ -94,7 +81,7 @@ impl Survey<'_> {
                     secrets_pending: facts.secrets_pending,
                     pacing,
                     node,
-                    entry: pair.entry,
+                    reported: pair.reported,
                     listed: None,
                     answer_within: Duration::ZERO,
                     now: self.now,

@@ -8,16 +8,16 @@ pub(crate) mod nodes;
 mod pairs;
 
 use std::collections::BTreeMap;
-use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
 use drop_protocol::failure::Failure;
-use drop_protocol::{GrantedImage, Monotonic, Now, ReportEntry};
+use drop_protocol::{GrantedImage, Monotonic, Now};
 
 use crate::cluster::{CachedImage, Leadership, World};
 use crate::memory::Memory;
 use crate::memory::listing::Listed;
+use crate::memory::reported::Reported;
 use crate::policy::{Pacing, Pacings};
 use crate::pull_secrets;
 use crate::targets;
@@ -54,13 +54,13 @@ pub(crate) struct ImageFacts<'w> {
     /// Agents may not read its Secrets yet.
     pub(crate) secrets_pending: bool,
     /// Its targets, by number of the node.
-    pub(crate) pairs: Vec<Pair<'w>>,
+    pub(crate) pairs: &'w mut [Pair],
     pub(crate) digests: Digests<'w>,
 }
 
 impl<'w> ImageFacts<'w> {
     /// The pair with the node of this number, if that is a target.
-    pub(crate) fn pair(&self, node: usize) -> Option<&Pair<'w>> {
+    pub(crate) fn pair(&self, node: usize) -> Option<&Pair> {
         self.pairs.get(self.place(node)?)
     }
 
@@ -74,13 +74,11 @@ impl<'w> ImageFacts<'w> {
 }
 
 /// One image on one target.
-pub(crate) struct Pair<'w> {
+pub(crate) struct Pair {
     /// Number of the node.
     pub(crate) node: usize,
     /// What the node last reported about the present reference.
-    pub(crate) entry: Option<&'w ReportEntry>,
-    /// The entry tells of a failure or an eviction.
-    pub(crate) eventful: bool,
+    pub(crate) reported: Reported,
     pub(crate) cached: bool,
     pub(crate) need: Need,
 }
@@ -113,7 +111,15 @@ pub(crate) struct Failing<'w> {
 }
 
 impl<'w> Survey<'w> {
-    pub(crate) fn new(world: &'w World, leadership: &'w Leadership, now: Now, wake: &Wake) -> Self {
+    /// Surveys everything, with all pairs laid out in `room`, one image after the other: one large allocation is
+    /// kept by the allocator from plan to plan, many of middle size are given back and have to be paged in anew.
+    pub(crate) fn new(
+        world: &'w World,
+        leadership: &'w Leadership,
+        now: Now,
+        wake: &Wake,
+        room: &'w mut Vec<Pair>,
+    ) -> Self {
         let cluster = &world.cluster;
         let pacings = Pacings::new(cluster);
         let images: Vec<ImageFacts<'w>> = cluster
@@ -125,7 +131,7 @@ impl<'w> Survey<'w> {
                 pinned: image.reference.contains('@'),
                 listed: world.memory.listing.of(&image.uid, &image.reference),
                 secrets_pending: pull_secrets::are_pending(cluster, image),
-                pairs: Vec::new(),
+                pairs: &mut [],
                 digests: Digests::default(),
             })
             .collect();
@@ -136,53 +142,52 @@ impl<'w> Survey<'w> {
             leadership,
             now,
             pacings,
-            nodes: nodes::facts(world, now, wake),
+            nodes: nodes::facts(world, wake),
             images,
             by_uid,
             failing: Vec::new(),
         };
-        survey.survey_pairs(wake);
+        survey.survey_pairs(wake, room);
         survey.catch_up(wake);
         survey
     }
 
-    /// Walks node by node, with the node's report and the images both in the order of uids.
-    fn survey_pairs(&mut self, wake: &Wake) {
+    fn survey_pairs(&mut self, wake: &Wake, room: &'w mut Vec<Pair>) {
         let answer_within = self.answer_within();
-        let (nodes, images, pacings) = (&self.nodes, &self.images, &self.pacings.all);
-        let in_order = self.by_uid.values().filter_map(|&ix| Some((ix, images.get(ix)?)));
-        let mut rows: Vec<Row<'_, 'w>> = in_order
-            .filter_map(|(ix, facts)| Some(Row::new(ix, facts, pacings.get(facts.pacing)?, nodes.len())))
-            .collect();
-        for (number, node) in nodes.iter().enumerate() {
-            let mut entries = node.report.iter().flat_map(|report| &report.images).peekable();
-            for row in &mut rows {
-                if !targets::is_target(row.facts.image, row.pacing.object, node.node) {
+        room.reserve_exact(self.images.len() * self.nodes.len());
+        let mut targets = Vec::with_capacity(self.images.len());
+        for (image, facts) in self.images.iter_mut().enumerate() {
+            let before = room.len();
+            let pacing = self.pacings.all.get(facts.pacing);
+            let mut digests = Count::default();
+            for (number, node) in self.nodes.iter().enumerate() {
+                let Some(pacing) = pacing.filter(|p| targets::is_target(facts.image, p.object, node.node))
+                else {
                     continue;
-                }
+                };
                 let judge = Judge {
-                    image: row.facts.image,
-                    pinned: row.facts.pinned,
-                    secrets_pending: row.facts.secrets_pending,
-                    pacing: row.pacing,
+                    image: facts.image,
+                    pinned: facts.pinned,
+                    secrets_pending: facts.secrets_pending,
+                    pacing,
                     node,
-                    entry: row.entry(&mut entries),
-                    listed: row.facts.listed,
+                    reported: node.row.get(image).copied().unwrap_or_default(),
+                    listed: facts.listed,
                     answer_within,
                     now: self.now,
                     wake,
                 };
                 if let Some((failure, seen)) = judge.failing() {
-                    self.failing.push(Failing { image: row.image, node: number, failure, at: seen.at });
+                    self.failing.push(Failing { image, node: number, failure, at: seen.at });
                 }
-                row.take(number, &judge);
+                room.push(judge.pair(number, &mut digests));
             }
+            facts.digests = digests.finish(&self.memory.columns);
+            targets.push(room.len() - before);
         }
-        let found: Vec<_> = rows.into_iter().map(|row| (row.image, row.pairs, row.digests)).collect();
-        for (image, pairs, digests) in found {
-            if let Some(facts) = self.images.get_mut(image) {
-                (facts.pairs, facts.digests) = (pairs, digests.finish());
-            }
+        let mut rest = room.as_mut_slice();
+        for (facts, targets) in self.images.iter_mut().zip(targets) {
+            (facts.pairs, rest) = rest.split_at_mut(targets);
         }
     }
 
@@ -193,7 +198,7 @@ impl<'w> Survey<'w> {
     }
 
     /// The pair of the image with this uid and the node of this number.
-    pub(crate) fn pair_mut(&mut self, uid: &str, node: usize) -> Option<&mut Pair<'w>> {
+    pub(crate) fn pair_mut(&mut self, uid: &str, node: usize) -> Option<&mut Pair> {
         let facts = self.images.get_mut(*self.by_uid.get(uid)?)?;
         let place = facts.place(node)?;
         facts.pairs.get_mut(place)
@@ -203,85 +208,21 @@ impl<'w> Survey<'w> {
         self.pacings.all.get(self.images.get(image)?.pacing)
     }
 
-    /// Whether what a grant to `node` says of one image still holds: `None` if nobody wants it there any more, else
-    /// whether it is (still) to be pulled under `policy`.
-    pub(crate) fn still_wanted(&self, node: &str, policy: &str, granted: &GrantedImage) -> Option<bool> {
+    /// Number of the node of this name.
+    pub(crate) fn number_of(&self, node: &str) -> Option<usize> {
+        self.nodes.binary_search_by(|facts| facts.node.name.as_str().cmp(node)).ok()
+    }
+
+    /// Whether what a grant to the node of this number says of one image still holds: `None` if nobody wants it there
+    /// any more, else whether it is (still) to be pulled under `policy`.
+    pub(crate) fn still_wanted(&self, node: usize, policy: &str, granted: &GrantedImage) -> Option<bool> {
         let facts = self.images.get(*self.by_uid.get(granted.uid.as_str())?)?;
-        let number = self.nodes.binary_search_by(|facts| facts.node.name.as_str().cmp(node)).ok()?;
-        facts.pair(number)?;
+        facts.pair(node)?;
         let image = facts.image;
         let wanted = image.reference == granted.reference
             && image.problem.is_none()
             && image.pull_policy != drop_protocol::ImagePullPolicy::Never;
         let pacing = self.pacings.all.get(facts.pacing)?;
         wanted.then_some(pacing.name == policy && pacing.obstacle.is_none())
-    }
-}
-
-/// One image, and what is found of it node after node.
-struct Row<'a, 'w> {
-    /// Number of the image.
-    image: usize,
-    facts: &'a ImageFacts<'w>,
-    pacing: &'a Pacing<'w>,
-    /// The uid and the reference as reports last named them. Reports that share their strings name the very same ones,
-    /// which needs no look at them.
-    uid: &'w str,
-    reference: &'w str,
-    pairs: Vec<Pair<'w>>,
-    digests: Count<'w>,
-}
-
-impl<'a, 'w> Row<'a, 'w> {
-    fn new(image: usize, facts: &'a ImageFacts<'w>, pacing: &'a Pacing<'w>, nodes: usize) -> Self {
-        let (uid, reference) = (facts.image.uid.as_str(), facts.image.reference.as_str());
-        let (pairs, digests) = (Vec::with_capacity(nodes), Count::default());
-        Self { image, facts, pacing, uid, reference, pairs, digests }
-    }
-
-    /// What a node reported about the present reference; takes from `entries` what comes before.
-    fn entry(
-        &mut self,
-        entries: &mut Peekable<impl Iterator<Item = (&'w Arc<str>, &'w ReportEntry)>>,
-    ) -> Option<&'w ReportEntry> {
-        let entry = advance(entries, &self.facts.image.uid, &mut self.uid)?;
-        is(&entry.reference, &self.facts.image.reference, &mut self.reference).then_some(entry)
-    }
-
-    fn take(&mut self, node: usize, judge: &Judge<'_, 'w>) {
-        let entry = judge.entry;
-        let cached = judge.is_cached();
-        if let (true, Some(digest)) = (cached, entry.and_then(|entry| entry.digest.as_deref())) {
-            self.digests.add(digest);
-        }
-        let eventful = entry.is_some_and(|entry| entry.failure.is_some() || entry.evictions.is_some());
-        self.pairs.push(Pair { node, entry, eventful, cached, need: judge.need(cached) });
-    }
-}
-
-/// Whether `named` is `wanted`, given that `known` is.
-fn is<'w>(named: &'w str, wanted: &str, known: &mut &'w str) -> bool {
-    let is = std::ptr::eq(named, *known) || named == wanted;
-    if is {
-        *known = named;
-    }
-    is
-}
-
-/// The value of `uid` in a sequence by uid, of which it takes what comes before. `known` is as in [`is`].
-fn advance<'w, T>(
-    sorted: &mut Peekable<impl Iterator<Item = (&'w Arc<str>, &'w T)>>,
-    uid: &str,
-    known: &mut &'w str,
-) -> Option<&'w T> {
-    loop {
-        let next: &'w str = sorted.peek()?.0;
-        if is(next, uid, known) {
-            return sorted.next().map(|(_, value)| value);
-        }
-        if next > uid {
-            return None;
-        }
-        sorted.next();
     }
 }

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drop_protocol::{Grant, Monotonic, Now, Report};
+use drop_protocol::{Grant, Monotonic, NodeLease, Report, ReportEntry};
 
 use crate::cluster::{Node, World};
+use crate::memory::leases::LeaseMemory;
 use crate::memory::nodes::NodeMemory;
 use crate::memory::pairs::PairMemory;
+use crate::memory::reported::Reported;
+use crate::memory::writes::UnderWay;
 use crate::targets;
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
+use crate::walk::Walk;
 
 /// What a node last reported counts for so long after it, or its agent, ceased to be ready.
 const REPORT_COUNTS: Duration = Duration::from_secs(300);
@@ -21,6 +25,8 @@ pub(crate) struct NodeFacts<'w> {
     pub(crate) node: &'w Arc<Node>,
     /// What its agent last reported.
     pub(crate) report: Option<&'w Report>,
+    /// The same in a few bytes for each CachedImage, in the order of names.
+    pub(crate) row: &'w [Reported],
     /// What was seen of its pairs, by uid of the CachedImage.
     pub(crate) pairs: Option<&'w BTreeMap<Arc<str>, PairMemory>>,
     /// Why it can't take any grant.
@@ -41,50 +47,80 @@ pub(crate) struct NodeFacts<'w> {
     pub(crate) success: Option<Monotonic>,
 }
 
-/// Facts of all nodes that can hold images, by name.
-pub(crate) fn facts<'w>(world: &'w World, now: Now, wake: &Wake) -> Vec<NodeFacts<'w>> {
-    world
-        .cluster
-        .nodes
-        .values()
-        .filter(|node| targets::can_hold_images(node))
-        .map(|node| node_facts(world, node, now, wake))
-        .collect()
+impl<'w> NodeFacts<'w> {
+    /// What it reported about the present reference of the CachedImage with this uid.
+    pub(crate) fn entry(&self, uid: &str, reported: Reported) -> Option<&'w ReportEntry> {
+        self.report.filter(|_| reported.known)?.images.get(uid)
+    }
 }
 
-fn node_facts<'w>(world: &'w World, node: &'w Arc<Node>, _now: Now, wake: &Wake) -> NodeFacts<'w> {
-    let memory = &world.memory;
-    let lease =
-        world.cluster.leases.get(&node.name).filter(|lease| lease.node_uid.as_ref() == Some(&node.uid));
-    let seen = memory.leases.seen.get(&node.name);
-    let known = memory.nodes.get(&node.name);
-    let under_way = memory.writes.unsettled.get(&node.name);
-    let live = seen.and_then(|seen| seen.live.as_ref());
-    let shown = lease.and_then(|lease| Some((lease.grant.as_ref()?, Some(live?.first_seen))));
-    let haunted = memory.leases.haunted_until(&node.name).is_some_and(|until| wake.ahead(until));
-    let rejected = memory.writes.rejected.get(&node.name).is_some_and(|(_, until)| wake.ahead(*until));
-    let report = lease.and_then(|lease| lease.report.as_ref());
-    let obstacle = if lease.is_none() {
-        Some(WaitReason::LeasePending)
-    } else if known.is_none_or(|known| known.agent_ready_since.is_none()) {
-        Some(WaitReason::AgentNotReady)
-    } else if lease.is_some_and(|lease| lease.report_error.is_some()) {
-        Some(WaitReason::ReportUnreadable)
-    } else {
-        None
-    };
-    NodeFacts {
-        node,
-        report,
-        pairs: memory.pairs.get(&node.name),
-        obstacle,
-        forgotten: report.is_some() && known.is_some_and(|known| is_forgotten(known, wake)),
-        grant: shown.or_else(|| under_way.map(|under_way| (&under_way.issue.grant, None))),
-        busy: live.is_some() || under_way.is_some() || haunted || rejected,
-        ready_since: known.and_then(|known| known.agent_ready_since),
-        served_at: known.and_then(|known| known.served_at),
-        unanswered: known.and_then(|known| known.unanswered),
-        success: known.and_then(|known| known.success),
+/// Facts of all nodes that can hold images, by name.
+pub(crate) fn facts<'w>(world: &'w World, wake: &Wake) -> Vec<NodeFacts<'w>> {
+    let mut sources = Sources::of(world);
+    let nodes = world.cluster.nodes.values().filter(|node| targets::can_hold_images(node));
+    nodes.map(|node| sources.facts(node, wake)).collect()
+}
+
+/// Where facts come from; all is sorted by the names of nodes, and so are the nodes that are asked for.
+struct Sources<'w> {
+    leases: Walk<'w, Arc<NodeLease>>,
+    seen: Walk<'w, LeaseMemory>,
+    known: Walk<'w, NodeMemory>,
+    pairs: Walk<'w, BTreeMap<Arc<str>, PairMemory>>,
+    unsettled: Walk<'w, UnderWay>,
+    rejected: Walk<'w, (u32, Monotonic)>,
+    haunted: BTreeMap<&'w str, Monotonic>,
+}
+
+impl<'w> Sources<'w> {
+    fn of(world: &'w World) -> Self {
+        let memory = &world.memory;
+        Self {
+            leases: Walk::new(&world.cluster.leases),
+            seen: Walk::new(&memory.leases.seen),
+            known: Walk::new(&memory.nodes),
+            pairs: Walk::new(&memory.pairs),
+            unsettled: Walk::new(&memory.writes.unsettled),
+            rejected: Walk::new(&memory.writes.rejected),
+            haunted: memory.leases.haunted(),
+        }
+    }
+
+    fn facts(&mut self, node: &'w Arc<Node>, wake: &Wake) -> NodeFacts<'w> {
+        let name = node.name.as_str();
+        let lease = self.leases.at(name).filter(|lease| lease.node_uid.as_ref() == Some(&node.uid));
+        let seen = self.seen.at(name);
+        let known = self.known.at(name);
+        let under_way = self.unsettled.at(name);
+        let live = seen.and_then(|seen| seen.live.as_ref());
+        let shown = lease.and_then(|lease| Some((lease.grant.as_ref()?, Some(live?.first_seen))));
+        let haunted = self.haunted.get(name).is_some_and(|until| wake.ahead(*until));
+        let rejected = self.rejected.at(name).is_some_and(|(_, until)| wake.ahead(*until));
+        let report = lease.and_then(|lease| lease.report.as_ref());
+        let row = seen.filter(|_| report.is_some()).and_then(|seen| seen.row.as_deref());
+        let obstacle = if lease.is_none() {
+            Some(WaitReason::LeasePending)
+        } else if known.is_none_or(|known| known.agent_ready_since.is_none()) {
+            Some(WaitReason::AgentNotReady)
+        } else if lease.is_some_and(|lease| lease.report_error.is_some()) {
+            Some(WaitReason::ReportUnreadable)
+        } else {
+            None
+        };
+        NodeFacts {
+            node,
+            report,
+            row: row.unwrap_or_default(),
+            pairs: self.pairs.at(name),
+            obstacle,
+            forgotten: report.is_some() && known.is_some_and(|known| is_forgotten(known, wake)),
+            grant: shown.or_else(|| under_way.map(|under_way| (&under_way.issue.grant, None))),
+            busy: live.is_some() || under_way.is_some() || haunted || rejected,
+            ready_since: known.and_then(|known| known.agent_ready_since),
+            served_at: known.and_then(|known| known.served_at),
+            unanswered: known.and_then(|known| known.unanswered),
+            success: known.and_then(|known| known.success),
+        }
     }
 }
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 use drop_protocol::failure::{Failure, FailureScope};
 use drop_protocol::{ImagePullPolicy, Monotonic, Now, ReportEntry};
 
-use super::Need;
+use super::digests::Count;
 use super::nodes::NodeFacts;
+use super::{Need, Pair};
 use crate::backoff;
 use crate::cluster::CachedImage;
 use crate::memory::listing::Listed;
 use crate::memory::pairs::{FailureSeen, PairMemory, elapsed};
+use crate::memory::reported::Reported;
 use crate::policy::Pacing;
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
@@ -27,7 +29,7 @@ pub(super) struct Judge<'a, 'w> {
     pub(super) pacing: &'a Pacing<'w>,
     pub(super) node: &'a NodeFacts<'w>,
     /// What the node last reported about the present reference.
-    pub(super) entry: Option<&'w ReportEntry>,
+    pub(super) reported: Reported,
     pub(super) listed: Option<&'w Listed>,
     pub(super) answer_within: Duration,
     pub(super) now: Now,
@@ -47,21 +49,33 @@ enum Presence {
 impl<'w> Judge<'_, 'w> {
     /// What was seen of its entry. Few pairs need it: it is looked up for those.
     fn seen(&self) -> Option<&'w PairMemory> {
-        self.entry?;
-        self.node.pairs?.get(self.image.uid.as_str())
+        self.node.pairs.filter(|_| self.reported.known)?.get(self.image.uid.as_str())
+    }
+
+    /// The entry, if it tells of a failure or an eviction.
+    fn eventful(&self) -> Option<&'w ReportEntry> {
+        self.reported.eventful.then(|| self.node.entry(&self.image.uid, self.reported))?
     }
 
     /// The failure of the last attempt.
     pub(super) fn failing(&self) -> Option<(&'w Failure, FailureSeen)> {
-        let failure = self.entry?.failure.as_ref()?;
+        let failure = self.eventful()?.failure.as_ref()?;
         (!self.node.forgotten).then_some((failure, self.seen()?.failure?))
     }
 
-    pub(super) fn is_cached(&self) -> bool {
-        let Some(entry) = self.entry else { return false };
-        entry.digest.is_some()
+    /// The pair with the node of this number.
+    pub(super) fn pair(&self, node: usize, digests: &mut Count) -> Pair {
+        let cached = self.is_cached();
+        if let Some(digest) = self.reported.digest().filter(|_| cached) {
+            digests.add(digest);
+        }
+        Pair { node, reported: self.reported, cached, need: self.need(cached) }
+    }
+
+    fn is_cached(&self) -> bool {
+        self.reported.is_present()
             && !self.node.forgotten
-            && (!self.must_be_confirmed() || entry.pulled_at.is_some())
+            && (!self.must_be_confirmed() || self.reported.confirmed)
     }
 
     /// Whether being there is not enough.
@@ -69,7 +83,7 @@ impl<'w> Judge<'_, 'w> {
         self.image.pull_policy == ImagePullPolicy::Always && !self.pinned
     }
 
-    pub(super) fn need(&self, cached: bool) -> Need {
+    fn need(&self, cached: bool) -> Need {
         if self.image.problem.is_some() {
             return if cached { Need::Nothing } else { Need::Waits(WaitReason::InvalidSpec) };
         }
@@ -115,8 +129,8 @@ impl<'w> Judge<'_, 'w> {
     fn presence(&self) -> Presence {
         let Some(listed) = self.listed else { return Presence::Unknown(WaitReason::NotYetAnswered) };
         let asked = listed.at.max(self.node.ready_since.unwrap_or_default());
-        if let Some(entry) = self.entry {
-            return if entry.digest.is_none() || self.must_be_confirmed() && !self.node.forgotten {
+        if self.reported.known {
+            return if !self.reported.is_present() || self.must_be_confirmed() && !self.node.forgotten {
                 Presence::Wanting { since: asked }
             } else if self.node.forgotten {
                 Presence::Unknown(WaitReason::AgentNotReady)
@@ -211,7 +225,7 @@ impl<'w> Judge<'_, 'w> {
 
     /// When an evicted image may be pulled again: at once the first time.
     fn evicted_until(&self) -> Option<Monotonic> {
-        let evictions = self.entry?.evictions.as_ref()?;
+        let evictions = self.eventful()?.evictions.as_ref()?;
         let seen = self.seen()?.evicted?;
         let times = evictions.count.saturating_sub(1);
         let wait = if seen.generation == self.image.generation {

@@ -1,0 +1,191 @@
+//! What every node reports of every CachedImage, in a few bytes a pair: a plan looks at all pairs, and reports are large.
+//!
+//! Follows from the cluster alone. A row is made anew when its Lease changes, all rows when what images are about does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use drop_protocol::Report;
+
+use crate::cluster::Cluster;
+
+/// So many digests that no row names any more are put up with.
+const STALE_DIGESTS: usize = 1024;
+
+/// What a node reports of one CachedImage. An entry about another reference than the present one counts as none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reported {
+    /// Number of the digest; 0 if the image is not there.
+    digest: u32,
+    /// There is an entry.
+    pub(crate) known: bool,
+    /// The node has confirmed the reference against the registry.
+    pub(crate) confirmed: bool,
+    /// The entry tells of a failure or an eviction.
+    pub(crate) eventful: bool,
+}
+
+impl Reported {
+    pub(crate) const fn is_present(self) -> bool {
+        self.digest != 0
+    }
+
+    /// Number of the digest, if the image is there.
+    pub(crate) fn digest(self) -> Option<u32> {
+        (self.digest != 0).then_some(self.digest)
+    }
+}
+
+/// What the places in a row and the numbers of digests stand for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Columns {
+    /// Uid and reference of each CachedImage, in the order of names: one place in each row.
+    images: Vec<(Arc<str>, Arc<str>)>,
+    /// Places in the order of uids, which is that of reports.
+    by_uid: Vec<usize>,
+    /// Digests by number less one.
+    digests: Vec<Arc<str>>,
+    numbers: BTreeMap<Arc<str>, u32>,
+    /// How many digests there were when all rows had last been made.
+    digests_then: usize,
+}
+
+impl Columns {
+    /// Brings the columns up to date; returns whether all rows have to be made anew.
+    pub(super) fn observe(&mut self, cluster: &Cluster) -> bool {
+        let same = self.images.len() == cluster.images.len()
+            && self
+                .images
+                .iter()
+                .zip(cluster.images.values())
+                .all(|((uid, reference), image)| **uid == *image.uid && **reference == *image.reference);
+        if same && self.digests.len() <= 2 * self.digests_then + STALE_DIGESTS {
+            return false;
+        }
+        self.images = cluster
+            .images
+            .values()
+            .map(|image| (image.uid.as_str().into(), image.reference.as_str().into()))
+            .collect();
+        self.by_uid = (0..self.images.len()).collect();
+        self.by_uid.sort_by(|a, b| self.images.get(*a).cmp(&self.images.get(*b)));
+        self.digests.clear();
+        self.numbers.clear();
+        true
+    }
+
+    /// All rows have been made.
+    pub(super) fn made(&mut self) {
+        self.digests_then = self.digests.len();
+    }
+
+    /// The row of a report.
+    pub(super) fn row(&mut self, report: Option<&Report>) -> Box<[Reported]> {
+        let mut row = vec![Reported::default(); self.images.len()].into_boxed_slice();
+        let Some(report) = report else { return row };
+        let mut entries = report.images.iter().peekable();
+        for &place in &self.by_uid {
+            let (Some((uid, reference)), Some(reported)) = (self.images.get(place), row.get_mut(place))
+            else {
+                continue;
+            };
+            while entries.next_if(|(reported, _)| *reported < uid).is_some() {}
+            let Some((_, entry)) = entries.next_if(|(reported, _)| *reported == uid) else { continue };
+            if entry.reference == *reference {
+                *reported = Reported {
+                    digest: number(&mut self.digests, &mut self.numbers, entry.digest.as_ref()),
+                    known: true,
+                    confirmed: entry.pulled_at.is_some(),
+                    eventful: entry.failure.is_some() || entry.evictions.is_some(),
+                };
+            }
+        }
+        row
+    }
+
+    /// The digest of this number.
+    pub(crate) fn digest(&self, number: u32) -> Option<&str> {
+        let place = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.digests.get(place).map(AsRef::as_ref)
+    }
+}
+
+fn number(
+    digests: &mut Vec<Arc<str>>,
+    numbers: &mut BTreeMap<Arc<str>, u32>,
+    digest: Option<&Arc<str>>,
+) -> u32 {
+    let Some(digest) = digest else { return 0 };
+    if let Some(number) = numbers.get(digest) {
+        return *number;
+    }
+    digests.push(Arc::clone(digest));
+    let number = u32::try_from(digests.len()).unwrap_or(u32::MAX);
+    numbers.insert(Arc::clone(digest), number);
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use drop_protocol::{Report, ReportEntry};
+
+    use super::{Columns, STALE_DIGESTS};
+    use crate::cluster::{CachedImage, Cluster};
+
+    fn cluster(images: &[(&str, &str)]) -> Cluster {
+        let image = |(name, uid): &(&str, &str)| {
+            let (name, uid) = ((*name).to_owned(), (*uid).to_owned());
+            let reference = format!("{name}:1");
+            (name.clone(), Arc::new(CachedImage { name, uid, reference, ..CachedImage::default() }))
+        };
+        Cluster { images: images.iter().map(image).collect(), ..Cluster::default() }
+    }
+
+    fn report(entries: &[(&str, &str, &str)]) -> Report {
+        let mut report = Report::empty("agent");
+        for (uid, reference, digest) in entries {
+            let digest = Some(Arc::from(*digest));
+            let entry = ReportEntry { reference: Arc::from(*reference), digest, ..ReportEntry::default() };
+            report.images.insert(Arc::from(*uid), entry);
+        }
+        report
+    }
+
+    #[test]
+    fn a_row_follows_the_names_of_images_whatever_their_uids() {
+        let mut columns = Columns::default();
+        assert!(columns.observe(&cluster(&[("a", "9"), ("b", "1"), ("c", "5")])));
+        let row = columns.row(Some(&report(&[
+            ("1", "b:1", "sha256:b"),
+            ("7", "x:1", "x"),
+            ("9", "a:1", "sha256:a"),
+        ])));
+        let digests: Vec<_> = row.iter().map(|r| r.digest().and_then(|d| columns.digest(d))).collect();
+        assert_eq!(digests, [Some("sha256:a"), Some("sha256:b"), None]);
+    }
+
+    #[test]
+    fn an_entry_about_another_reference_counts_as_none() {
+        let mut columns = Columns::default();
+        columns.observe(&cluster(&[("a", "1")]));
+        let row = columns.row(Some(&report(&[("1", "a:2", "sha256:a")])));
+        assert!(!row[0].known && !row[0].is_present());
+    }
+
+    #[test]
+    fn rows_are_made_anew_when_an_image_changes_or_stale_digests_pile_up() {
+        let (mut columns, one) = (Columns::default(), cluster(&[("a", "1")]));
+        assert!(columns.observe(&one));
+        columns.made();
+        assert!(!columns.observe(&one));
+        assert!(columns.observe(&cluster(&[("a", "2")])), "another object of that name");
+        columns.made();
+        for n in 0..=STALE_DIGESTS {
+            columns.row(Some(&report(&[("2", "a:1", &format!("sha256:{n}"))])));
+        }
+        assert!(columns.observe(&cluster(&[("a", "2")])));
+        assert!(columns.digests.is_empty());
+    }
+}
