@@ -4,7 +4,7 @@ use drop_planner::{Node, Taint, TaintEffect};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1;
 
-use super::objects::{SlimNode, SlimPod};
+use super::objects::{SlimCondition, SlimNode, SlimPod};
 
 /// Label by which virtual kubelets mark their Nodes.
 const VIRTUAL_KUBELET_LABEL: (&str, &str) = ("type", "virtual-kubelet");
@@ -28,7 +28,7 @@ pub struct AgentRow {
 #[must_use]
 pub fn node(node: SlimNode) -> Node {
     let labels = node.metadata.labels.unwrap_or_default();
-    let info = node.status.node_info.unwrap_or_default();
+    let info = node.status.node_info;
     // The kubelet fills `nodeInfo` before it registers; the labels are there for Nodes that are created by hand.
     let or_label = |told: String, label: &str| {
         if told.is_empty() { labels.get(label).cloned().unwrap_or_default() } else { told }
@@ -36,7 +36,7 @@ pub fn node(node: SlimNode) -> Node {
     Node {
         architecture: or_label(info.architecture, "kubernetes.io/arch"),
         os: or_label(info.operating_system, "kubernetes.io/os"),
-        ready: node.status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+        ready: SlimCondition::is_ready(&node.status.conditions),
         virtual_kubelet: labels.get(VIRTUAL_KUBELET_LABEL.0).is_some_and(|v| v == VIRTUAL_KUBELET_LABEL.1)
             || node.spec.taints.iter().any(|taint| taint.key == VIRTUAL_KUBELET_TAINT),
         taints: node.spec.taints.into_iter().map(taint).collect(),
@@ -54,7 +54,7 @@ pub fn agent(pod: SlimPod) -> Option<AgentRow> {
         node: pod.spec.node_name?,
         uid: pod.metadata.uid.unwrap_or_default(),
         created: pod.metadata.creation_timestamp.map(|time| time.0).unwrap_or_default(),
-        ready: !deleted && pod.status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+        ready: !deleted && SlimCondition::is_ready(&pod.status.conditions),
     })
 }
 

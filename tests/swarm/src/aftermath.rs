@@ -22,7 +22,7 @@ pub(crate) struct Aftermath {
     pub(crate) idle_coordinator_percent: f64,
     /// Resident memory of the leader after that, in MB.
     pub(crate) idle_coordinator_mb: f64,
-    /// From the start of new coordinators, all old ones killed, to the first plan, in seconds.
+    /// From the start of new coordinators, all old ones ended by SIGTERM, to the first plan, in seconds.
     pub(crate) restart_seconds: f64,
     /// Pulls from then on until all is quiet.
     pub(crate) restart_pulls: usize,
@@ -57,9 +57,9 @@ pub(crate) async fn measure(swarm: &mut Swarm, audit: bool, idle: Duration) -> R
     let after = swarm.coordinators.usage()?;
     let idle_writes = writes(mark)?;
 
-    println!("all coordinators killed and started again…");
+    println!("all coordinators ended and started again…");
     let pulls = swarm.agents.tally.pulled.get();
-    swarm.coordinators.kill_all().await?;
+    swarm.coordinators.end_all().await?;
     swarm.coordinators.start_missing()?;
     let restarted = swarm.coordinators.wait_planned(PATIENCE).await?;
     let metrics = swarm.coordinators.metrics().await?;

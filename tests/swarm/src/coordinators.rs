@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use drop_harness::{processes, scrape};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -17,6 +19,8 @@ use crate::place::{NAMESPACE, Place, repository};
 const FIRST_PORT: u16 = 18080;
 /// How many there are, as in `deploy/`.
 const REPLICAS: u16 = 2;
+/// A coordinator ends so soon after SIGTERM, as its Pod's grace period asks for.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
 /// Histogram of the time to decide.
 const PLAN_SECONDS: &str = "drop_plan_duration_seconds";
 
@@ -102,10 +106,16 @@ impl Coordinators {
         Ok(())
     }
 
-    /// Kills all replicas.
-    pub(crate) async fn kill_all(&mut self) -> Result<()> {
+    /// Ends all replicas as a rollout of their Deployment does: with SIGTERM, the leader last.
+    pub(crate) async fn end_all(&mut self) -> Result<()> {
+        let leader = self.leader().await?;
+        self.replicas.sort_by_key(|replica| Some(replica.port) == leader);
         for mut replica in self.replicas.drain(..) {
-            replica.child.kill().await?;
+            let pid = replica.child.id().context("a coordinator has ended by itself: see its log")?;
+            kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM)?;
+            let ended = tokio::time::timeout(ENDS_WITHIN, replica.child.wait());
+            let status = ended.await.context("a coordinator does not end on SIGTERM: see its log")??;
+            ensure!(status.success(), "a coordinator ended with {status}: see its log");
         }
         Ok(())
     }

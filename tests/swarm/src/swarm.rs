@@ -171,7 +171,7 @@ impl Swarm {
     pub(crate) async fn end(mut self) -> Result<()> {
         let agents = std::mem::replace(&mut self.agents, Agents::new(self.scenario.runtime.clone()));
         agents.stop().await;
-        self.coordinators.kill_all().await
+        self.coordinators.end_all().await
     }
 }
 
