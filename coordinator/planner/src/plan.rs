@@ -187,9 +187,10 @@ pub fn plan(world: &World, now: Now) -> Plan {
         }
     }
     let (statuses, events) = fold::fold(&survey, &wake);
+    let (create_leases, delete_leases) = leases::plan(world, &wake);
     Plan {
-        create_leases: leases::create(world, &wake),
-        delete_leases: leases::delete(world, &wake),
+        create_leases,
+        delete_leases,
         withdrawals: verdicts.withdrawals,
         issues: handout.issues,
         catalog: catalog::plan(world, &wake),

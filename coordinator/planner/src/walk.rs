@@ -1,14 +1,15 @@
 //! Looks up many names of a map in one walk: with thousands of nodes, a search for each is most of a plan.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
 
 /// A walk through a map in the order of its keys.
-pub(crate) struct Walk<'m, V>(Peekable<btree_map::Iter<'m, String, V>>);
+pub(crate) struct Walk<'m, V, K = String>(Peekable<btree_map::Iter<'m, K, V>>);
 
-impl<'m, V> Walk<'m, V> {
-    pub(crate) fn new(map: &'m BTreeMap<String, V>) -> Self {
+impl<'m, V, K: Borrow<str>> Walk<'m, V, K> {
+    pub(crate) fn new(map: &'m BTreeMap<K, V>) -> Self {
         Self(map.iter().peekable())
     }
 
@@ -16,7 +17,7 @@ impl<'m, V> Walk<'m, V> {
     pub(crate) fn at(&mut self, name: &str) -> Option<&'m V> {
         loop {
             let (key, value) = *self.0.peek()?;
-            match key.as_str().cmp(name) {
+            match key.borrow().cmp(name) {
                 Ordering::Less => self.0.next(),
                 Ordering::Equal => return Some(value),
                 Ordering::Greater => return None,

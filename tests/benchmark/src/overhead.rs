@@ -49,13 +49,8 @@ pub(crate) async fn measure(bench: &Cluster, rounds: usize) -> Result<Vec<Figure
     let ratio = median(through) / median(bare);
     let mut figures =
         vec![Figure::bounded("PullImage through the agent against bare CRI, median", ratio, "×", 1.03)];
-    if let Some(bound) = scrape::median_bucket(&texts, GRANT_TO_PULL_SECONDS) {
-        figures.push(Figure::bounded(
-            "grant written → PullImage sent, median (bucket)",
-            bound * 1e3,
-            "ms",
-            100.0,
-        ));
+    if let Some(seconds) = scrape::median(&texts, GRANT_TO_PULL_SECONDS) {
+        figures.push(Figure::bounded("grant written → PullImage sent, median", seconds * 1e3, "ms", 100.0));
     }
     Ok(figures)
 }

@@ -22,9 +22,9 @@ pub fn histogram(text: &str, name: &str) -> Histogram {
     Histogram { sum: total("_sum"), count: total("_count") }
 }
 
-/// The upper bound of the bucket that holds the median of the histogram `name` over all of `texts`.
+/// The median of the histogram `name` over all of `texts`, by a straight line within its bucket.
 #[must_use]
-pub fn median_bucket(texts: &[String], name: &str) -> Option<f64> {
+pub fn median(texts: &[String], name: &str) -> Option<f64> {
     let mut all = Buckets::default();
     for text in texts {
         all.add(text, name, 1.0);
@@ -34,7 +34,7 @@ pub fn median_bucket(texts: &[String], name: &str) -> Option<f64> {
 
 /// The same for what was observed after `before` and until `after`.
 #[must_use]
-pub fn median_bucket_between(before: &str, after: &str, name: &str) -> Option<f64> {
+pub fn median_between(before: &str, after: &str, name: &str) -> Option<f64> {
     let mut buckets = Buckets::default();
     buckets.add(after, name, 1.0);
     buckets.add(before, name, -1.0);
@@ -65,8 +65,17 @@ impl Buckets {
 
     fn median(mut self) -> Option<f64> {
         self.0.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let total = self.0.last()?.1;
-        self.0.iter().find(|(_, count)| *count * 2.0 >= total && total > 0.0).map(|(bound, _)| *bound)
+        let half = self.0.last().map(|(_, total)| total / 2.0).filter(|half| *half > 0.0)?;
+        let mut below = (0.0, 0.0);
+        for (bound, count) in self.0 {
+            if count >= half {
+                // Nobody knows how far the last bucket goes.
+                let width = if bound.is_finite() { bound - below.0 } else { 0.0 };
+                return Some(below.0 + width * (half - below.1) / (count - below.1));
+            }
+            below = (bound, count);
+        }
+        None
     }
 }
 
@@ -81,9 +90,9 @@ mod tests {
 
     #[test]
     fn the_median_is_that_of_the_time_between() {
-        assert_eq!(median_bucket(&[AFTER.to_owned()], "h"), Some(1.0));
-        assert_eq!(median_bucket_between(BEFORE, AFTER, "h"), Some(2.0));
-        assert_eq!(median_bucket_between(AFTER, AFTER, "h"), None);
+        assert_eq!(median_between(BEFORE, AFTER, "h"), Some(1.5));
+        assert_eq!(median_between(AFTER, AFTER, "h"), None);
+        assert_eq!(median(&[AFTER.to_owned()], "h"), Some(7.5 / 11.0));
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub(crate) fn figures(measured: &Measured) -> Vec<Figure> {
         bounded("time until status says so", timed.status_seconds, "s", None),
         bounded("coordinator memory at its highest", timed.coordinator_peak_mb, "MB", bounds.peak_mb),
         bounded("coordinator CPU", timed.coordinator_cpu_seconds, "s", None),
-        bounded("snapshot, plan and status diff, median (bucket)", timed.plan_ms.0, "ms", bounds.plan_ms),
+        bounded("snapshot, plan and status diff, median", timed.plan_ms.0, "ms", bounds.plan_ms),
         bounded(
             "largest object",
             largest(timed) / 1024.0,
@@ -145,7 +145,7 @@ fn after_figures(after: &Aftermath) -> Vec<Figure> {
         Figure::shown("… coordinator memory", after.idle_coordinator_mb, "MB"),
         Figure::bounded("coordinators restarted: until the first plan", after.restart_seconds, "s", 10.0),
         Figure::counted("… pulls that were not due", after.restart_pulls as f64, "", 0.0),
-        Figure::shown("everything known: plan, median (bucket)", after.known_plan_ms.0, "ms"),
+        Figure::shown("everything known: plan, median", after.known_plan_ms.0, "ms"),
         Figure::bounded("image that all nodes hold: known as cached", after.held_seconds, "s", 60.0),
         Figure::counted("… pulls for it", after.held_pulls as f64, "", 0.0),
         Figure::shown("… API writes for it", writes(after.held_writes), ""),

@@ -165,9 +165,9 @@ impl Coordinators {
     }
 }
 
-/// Median of the time to decide, in milliseconds (upper bound of its bucket), in passes since `before`.
+/// Median of the time to decide, in milliseconds, in passes since `before`.
 pub(crate) fn plan_median_ms(before: &str, after: &str) -> f64 {
-    scrape::median_bucket_between(before, after, PLAN_SECONDS).unwrap_or_default() * 1000.0
+    scrape::median_between(before, after, PLAN_SECONDS).unwrap_or_default() * 1000.0
 }
 
 /// Mean of the same.

@@ -40,7 +40,7 @@ pub(crate) struct Rollout {
     pub(crate) coordinator_cpu_seconds: f64,
     /// Largest resident memory of a coordinator, in MB.
     pub(crate) coordinator_peak_mb: f64,
-    /// Time from snapshot to plan with status changes: median (upper bound of its bucket) and mean, in milliseconds.
+    /// Time from snapshot to plan with status changes: median and mean, in milliseconds.
     pub(crate) plan_ms: (f64, f64),
     /// Size of the largest objects, in bytes.
     pub(crate) largest: BTreeMap<&'static str, usize>,

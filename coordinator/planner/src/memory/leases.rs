@@ -12,6 +12,7 @@ use drop_protocol::lease::DEFAULT_DURATION;
 use drop_protocol::{GrantId, GrantState, Monotonic, NodeLease};
 
 use super::Memory;
+use super::pairs::PairMemory;
 use super::reported::Reported;
 use super::writes::UnderWay;
 use crate::cluster::Cluster;
@@ -36,7 +37,9 @@ pub(crate) struct LeaseMemory {
     pub(crate) unchanged_since: Monotonic,
     /// Its live grant.
     pub(crate) live: Option<LiveGrant>,
-    /// What it reports of each CachedImage, in the order of names; made before each plan.
+    /// What was seen of its report's entries, by uid of the CachedImage.
+    pub(crate) pairs: BTreeMap<Arc<str>, PairMemory>,
+    /// What it says of each CachedImage, in the order of names; made before each plan.
     pub(crate) row: Option<Box<[Reported]>>,
 }
 
@@ -122,7 +125,8 @@ impl LeasesMemory {
 impl Memory {
     /// Takes note of the grant in a Lease that has changed.
     pub(super) fn observe_grant(&mut self, lease: &Arc<NodeLease>, now: Monotonic) {
-        let before = self.leases.seen.remove(&lease.node).and_then(|seen| seen.live);
+        let before = self.leases.seen.remove(&lease.node).map(|seen| (seen.live, seen.pairs));
+        let (before, pairs) = before.unwrap_or_default();
         let live = live_grant(lease, before.as_ref(), now);
         if let Some(before) = &before {
             let still_there = live.as_ref().is_some_and(|live| live.id == before.id);
@@ -145,7 +149,7 @@ impl Memory {
             }
         }
         self.writes.failures.remove(&super::WriteKey::Withdraw(lease.node.clone()));
-        let seen = LeaseMemory { lease: Arc::clone(lease), unchanged_since: now, live, row: None };
+        let seen = LeaseMemory { lease: Arc::clone(lease), unchanged_since: now, live, pairs, row: None };
         self.leases.seen.insert(lease.node.clone(), seen);
     }
 

@@ -34,7 +34,6 @@ use images::{Bursts, ImageMemory};
 use leases::{LeaseMemory, LeasesMemory};
 use listing::ListingMemory;
 use nodes::NodeMemory;
-use pairs::PairMemory;
 use reported::Columns;
 use writes::WritesMemory;
 
@@ -46,8 +45,6 @@ pub struct Memory {
     tick: u64,
     pub(crate) nodes: BTreeMap<String, NodeMemory>,
     pub(crate) leases: LeasesMemory,
-    /// By node name, then by uid of the CachedImage.
-    pub(crate) pairs: BTreeMap<String, BTreeMap<Arc<str>, PairMemory>>,
     /// By uid of the CachedImage.
     pub(crate) images: BTreeMap<String, ImageMemory>,
     pub(crate) bursts: Bursts,
@@ -147,7 +144,6 @@ impl Memory {
                 self.writes.started(&grant.policy, &grant.id, now.monotonic);
             }
             self.leases.vanished(&name, under_way, now.monotonic);
-            self.pairs.remove(&name);
         }
         let changed: Vec<&Arc<NodeLease>> = {
             let mut seen = Walk::new(&self.leases.seen);
@@ -168,7 +164,7 @@ impl Memory {
     /// Makes the rows that are missing, or all.
     fn make_rows(&mut self, all: bool) {
         for seen in self.leases.seen.values_mut().filter(|seen| all || seen.row.is_none()) {
-            seen.row = Some(self.columns.row(seen.lease.report.as_ref()));
+            seen.row = Some(self.columns.row(&seen.lease));
         }
         if all {
             self.columns.made();

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::Memory;
 use crate::cluster::Cluster;
+use crate::walk::Walk;
 
 /// What was seen of one pair's report entry.
 #[derive(Debug, Clone, Default)]
@@ -70,18 +71,24 @@ impl Memory {
         if let Some(node) = self.nodes.get_mut(&lease.node) {
             node.reported_at = Some(now.monotonic);
         }
-        let mut old_pairs = self.pairs.remove(&lease.node).unwrap_or_default();
-        let mut pairs = BTreeMap::new();
-        for (uid, entry) in report.iter().flat_map(|report| &report.images) {
-            let old = old_report
-                .and_then(|report| report.images.get(uid))
-                .filter(|old| old.reference == entry.reference);
-            let mut pair = old.and_then(|_| old_pairs.remove(uid)).unwrap_or_default();
-            self.observe_entry(&mut pair, (lease, uid), entry, old, before.is_none(), now);
-            pairs.insert(uid.clone(), pair);
+        let none = BTreeMap::new();
+        let entries = report.map_or(&none, |report| &report.images);
+        let mut old_entries = Walk::new(old_report.map_or(&none, |report| &report.images));
+        let seen = self.leases.seen.get_mut(&lease.node);
+        let mut pairs = seen.map(|seen| std::mem::take(&mut seen.pairs)).unwrap_or_default();
+        let mut kept = Walk::new(entries);
+        pairs.retain(|uid, _| kept.at(uid).is_some());
+        for (uid, entry) in entries {
+            let old = old_entries.at(uid).filter(|old| old.reference == entry.reference);
+            // Mostly one entry of many has changed.
+            if old != Some(entry) || !pairs.contains_key(uid) {
+                let mut pair = old.and_then(|_| pairs.remove(uid)).unwrap_or_default();
+                self.observe_entry(&mut pair, (lease, uid), entry, old, before.is_none(), now);
+                pairs.insert(uid.clone(), pair);
+            }
         }
-        if !pairs.is_empty() {
-            self.pairs.insert(lease.node.clone(), pairs);
+        if let Some(seen) = self.leases.seen.get_mut(&lease.node) {
+            seen.pairs = pairs;
         }
     }
 

@@ -1,18 +1,20 @@
-//! What every node reports of every CachedImage, in a few bytes a pair: a plan looks at all pairs, and reports are large.
+//! What every node's Lease says of every CachedImage, in a few bytes a pair: a plan looks at all pairs, and reports and
+//! grants are large.
 //!
 //! Follows from the cluster alone. A row is made anew when its Lease changes, all rows when what images are about does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use drop_protocol::Report;
+use drop_protocol::{Grant, NodeLease, Report};
 
 use crate::cluster::Cluster;
+use crate::walk::Walk;
 
 /// So many digests that no row names any more are put up with.
 const STALE_DIGESTS: usize = 1024;
 
-/// What a node reports of one CachedImage. An entry about another reference than the present one counts as none.
+/// What a node's Lease says of one CachedImage. What is about another reference than the present one counts as nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Reported {
     /// Number of the digest; 0 if the image is not there.
@@ -23,6 +25,8 @@ pub(crate) struct Reported {
     pub(crate) confirmed: bool,
     /// The entry tells of a failure or an eviction.
     pub(crate) eventful: bool,
+    /// The grant in the Lease names it.
+    pub(crate) granted: bool,
 }
 
 impl Reported {
@@ -79,28 +83,48 @@ impl Columns {
         self.digests_then = self.digests.len();
     }
 
-    /// The row of a report.
-    pub(super) fn row(&mut self, report: Option<&Report>) -> Box<[Reported]> {
+    /// The row of a Lease.
+    pub(super) fn row(&mut self, lease: &NodeLease) -> Box<[Reported]> {
         let mut row = vec![Reported::default(); self.images.len()].into_boxed_slice();
-        let Some(report) = report else { return row };
-        let mut entries = report.images.iter().peekable();
+        if let Some(report) = &lease.report {
+            self.enter_report(report, &mut row);
+        }
+        if let Some(grant) = &lease.grant {
+            self.enter_grant(grant, &mut row);
+        }
+        row
+    }
+
+    fn enter_report(&mut self, report: &Report, row: &mut [Reported]) {
+        let mut entries = Walk::new(&report.images);
         for &place in &self.by_uid {
             let (Some((uid, reference)), Some(reported)) = (self.images.get(place), row.get_mut(place))
             else {
                 continue;
             };
-            while entries.next_if(|(reported, _)| *reported < uid).is_some() {}
-            let Some((_, entry)) = entries.next_if(|(reported, _)| *reported == uid) else { continue };
-            if entry.reference == *reference {
-                *reported = Reported {
-                    digest: number(&mut self.digests, &mut self.numbers, entry.digest.as_ref()),
-                    known: true,
-                    confirmed: entry.pulled_at.is_some(),
-                    eventful: entry.failure.is_some() || entry.evictions.is_some(),
-                };
+            let Some(entry) = entries.at(uid).filter(|entry| entry.reference == *reference) else { continue };
+            *reported = Reported {
+                digest: number(&mut self.digests, &mut self.numbers, entry.digest.as_ref()),
+                known: true,
+                confirmed: entry.pulled_at.is_some(),
+                eventful: entry.failure.is_some() || entry.evictions.is_some(),
+                granted: false,
+            };
+        }
+    }
+
+    fn enter_grant(&self, grant: &Grant, row: &mut [Reported]) {
+        let image = |place: &usize| self.images.get(*place);
+        for granted in &grant.images {
+            let uid = Some(granted.uid.as_str());
+            let found = self.by_uid.binary_search_by(|place| image(place).map(|(uid, _)| &**uid).cmp(&uid));
+            let Some(place) = found.ok().and_then(|found| self.by_uid.get(found)) else { continue };
+            if let Some(reported) = row.get_mut(*place)
+                && image(place).is_some_and(|(_, reference)| **reference == *granted.reference)
+            {
+                reported.granted = true;
             }
         }
-        row
     }
 
     /// The digest of this number.
@@ -128,8 +152,9 @@ fn number(
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
-    use drop_protocol::{Report, ReportEntry};
+    use drop_protocol::{NodeLease, Report, ReportEntry};
 
     use super::{Columns, STALE_DIGESTS};
     use crate::cluster::{CachedImage, Cluster};
@@ -143,25 +168,25 @@ mod tests {
         Cluster { images: images.iter().map(image).collect(), ..Cluster::default() }
     }
 
-    fn report(entries: &[(&str, &str, &str)]) -> Report {
+    fn lease(entries: &[(&str, &str, &str)]) -> NodeLease {
+        let mut lease = NodeLease::create("drop-system", "node-1", "node-uid", Duration::from_secs(60));
+        lease.metadata.uid = Some("lease-uid".to_owned());
+        lease.metadata.resource_version = Some("9".to_owned());
         let mut report = Report::empty("agent");
         for (uid, reference, digest) in entries {
             let digest = Some(Arc::from(*digest));
             let entry = ReportEntry { reference: Arc::from(*reference), digest, ..ReportEntry::default() };
             report.images.insert(Arc::from(*uid), entry);
         }
-        report
+        NodeLease { report: Some(report), ..NodeLease::decode(&lease).unwrap() }
     }
 
     #[test]
     fn a_row_follows_the_names_of_images_whatever_their_uids() {
         let mut columns = Columns::default();
         assert!(columns.observe(&cluster(&[("a", "9"), ("b", "1"), ("c", "5")])));
-        let row = columns.row(Some(&report(&[
-            ("1", "b:1", "sha256:b"),
-            ("7", "x:1", "x"),
-            ("9", "a:1", "sha256:a"),
-        ])));
+        let row =
+            columns.row(&lease(&[("1", "b:1", "sha256:b"), ("7", "x:1", "x"), ("9", "a:1", "sha256:a")]));
         let digests: Vec<_> = row.iter().map(|r| r.digest().and_then(|d| columns.digest(d))).collect();
         assert_eq!(digests, [Some("sha256:a"), Some("sha256:b"), None]);
     }
@@ -170,7 +195,7 @@ mod tests {
     fn an_entry_about_another_reference_counts_as_none() {
         let mut columns = Columns::default();
         columns.observe(&cluster(&[("a", "1")]));
-        let row = columns.row(Some(&report(&[("1", "a:2", "sha256:a")])));
+        let row = columns.row(&lease(&[("1", "a:2", "sha256:a")]));
         assert!(!row[0].known && !row[0].is_present());
     }
 
@@ -183,7 +208,7 @@ mod tests {
         assert!(columns.observe(&cluster(&[("a", "2")])), "another object of that name");
         columns.made();
         for n in 0..=STALE_DIGESTS {
-            columns.row(Some(&report(&[("2", "a:1", &format!("sha256:{n}"))])));
+            columns.row(&lease(&[("2", "a:1", &format!("sha256:{n}"))]));
         }
         assert!(columns.observe(&cluster(&[("a", "2")])));
         assert!(columns.digests.is_empty());

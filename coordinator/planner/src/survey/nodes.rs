@@ -25,7 +25,7 @@ pub(crate) struct NodeFacts<'w> {
     pub(crate) node: &'w Arc<Node>,
     /// What its agent last reported.
     pub(crate) report: Option<&'w Report>,
-    /// The same in a few bytes for each CachedImage, in the order of names.
+    /// What its Lease says of each CachedImage, in a few bytes and in the order of names.
     pub(crate) row: &'w [Reported],
     /// What was seen of its pairs, by uid of the CachedImage.
     pub(crate) pairs: Option<&'w BTreeMap<Arc<str>, PairMemory>>,
@@ -66,7 +66,6 @@ struct Sources<'w> {
     leases: Walk<'w, Arc<NodeLease>>,
     seen: Walk<'w, LeaseMemory>,
     known: Walk<'w, NodeMemory>,
-    pairs: Walk<'w, BTreeMap<Arc<str>, PairMemory>>,
     unsettled: Walk<'w, UnderWay>,
     rejected: Walk<'w, (u32, Monotonic)>,
     haunted: BTreeMap<&'w str, Monotonic>,
@@ -79,7 +78,6 @@ impl<'w> Sources<'w> {
             leases: Walk::new(&world.cluster.leases),
             seen: Walk::new(&memory.leases.seen),
             known: Walk::new(&memory.nodes),
-            pairs: Walk::new(&memory.pairs),
             unsettled: Walk::new(&memory.writes.unsettled),
             rejected: Walk::new(&memory.writes.rejected),
             haunted: memory.leases.haunted(),
@@ -97,7 +95,7 @@ impl<'w> Sources<'w> {
         let haunted = self.haunted.get(name).is_some_and(|until| wake.ahead(*until));
         let rejected = self.rejected.at(name).is_some_and(|(_, until)| wake.ahead(*until));
         let report = lease.and_then(|lease| lease.report.as_ref());
-        let row = seen.filter(|_| report.is_some()).and_then(|seen| seen.row.as_deref());
+        let row = seen.filter(|_| lease.is_some()).and_then(|seen| seen.row.as_deref());
         let obstacle = if lease.is_none() {
             Some(WaitReason::LeasePending)
         } else if known.is_none_or(|known| known.agent_ready_since.is_none()) {
@@ -111,7 +109,7 @@ impl<'w> Sources<'w> {
             node,
             report,
             row: row.unwrap_or_default(),
-            pairs: self.pairs.at(name),
+            pairs: seen.map(|seen| &seen.pairs),
             obstacle,
             forgotten: report.is_some() && known.is_some_and(|known| is_forgotten(known, wake)),
             grant: shown.or_else(|| under_way.map(|under_way| (&under_way.issue.grant, None))),

@@ -69,7 +69,10 @@ impl<'w> Judge<'_, 'w> {
         if let Some(digest) = self.reported.digest().filter(|_| cached) {
             digests.add(digest);
         }
-        Pair { node, reported: self.reported, cached, need: self.need(cached) }
+        // Most pairs are like this most of the time.
+        let settled = cached && self.node.grant.is_none() && self.pacing.repull.is_none();
+        let need = if settled { Need::Nothing } else { self.need(cached) };
+        Pair { node, reported: self.reported, cached, need }
     }
 
     fn is_cached(&self) -> bool {
@@ -102,8 +105,11 @@ impl<'w> Judge<'_, 'w> {
     /// Whether the node's live grant names this pair and has not dealt with it yet.
     fn is_in_flight(&self, cached: bool) -> bool {
         let Some((grant, first_seen)) = self.node.grant else { return false };
-        let named =
-            grant.images.iter().any(|i| i.uid == self.image.uid && i.reference == self.image.reference);
+        let named = if first_seen.is_some() {
+            self.reported.granted
+        } else {
+            grant.images.iter().any(|i| i.uid == self.image.uid && i.reference == self.image.reference)
+        };
         let Some((seen, granted_at)) = self.seen().zip(first_seen).filter(|_| named) else { return named };
         let pulled = seen.pulled.is_some_and(|pulled| pulled.at > granted_at);
         let failed = seen.failure.is_some_and(|failure| failure.at > granted_at);
