@@ -74,6 +74,11 @@ impl Work {
         }
     }
 
+    /// Whether the last of its images is being pulled, or is next.
+    pub(crate) fn is_at_last(&self) -> bool {
+        self.next + 1 == self.images.len()
+    }
+
     /// No further pull starts. The first reason given is the one that is told.
     pub(crate) fn end(&mut self, reason: impl Into<String>) {
         self.ended.get_or_insert_with(|| reason.into());

@@ -10,6 +10,8 @@ use crate::report::{News, compose, news};
 
 /// Outside a grant reports may follow each other this many times faster than [`crate::Config::report_gap`].
 const QUICKER_OUTSIDE_GRANT: u32 = 5;
+/// During the last pull of a grant they follow so many times slower: it ends the grant, which is told with all the rest.
+const SLOWER_AT_LAST: u32 = 2;
 
 impl Agent {
     /// Sends the write that is due, if one is and none is on its way.
@@ -88,7 +90,11 @@ impl Agent {
             None => news(&self.compose(lease, None), last, &self.known),
         };
         self.news = Some(news);
-        let gap = self.config.report_gap / if self.work.is_some() { 1 } else { QUICKER_OUTSIDE_GRANT };
+        let gap = match &self.work {
+            None => self.config.report_gap / QUICKER_OUTSIDE_GRANT,
+            Some(work) if work.is_at_last() => self.config.report_gap * SLOWER_AT_LAST,
+            Some(_) => self.config.report_gap,
+        };
         let quiet = self.writer.last_sent().map_or(Monotonic::default(), |sent| sent.after(gap));
         match news {
             News::None => None,

@@ -240,3 +240,20 @@ fn a_restarted_agent_that_finishes_before_it_has_a_catalog_drops_no_entry() {
     let names: Vec<_> = node.report().images.into_keys().collect();
     assert_eq!(names, [image("a").uid.into(), image("b").uid.into()]);
 }
+
+#[test]
+fn during_the_last_pull_of_a_grant_a_report_waits_for_its_end_though_not_for_long() {
+    let mut node = Node::working(&[image("a"), image("b"), image("c")]);
+    node.advance(secs(6));
+    node.pull_succeeds();
+    node.apply(WriteKind::Renew);
+    node.advance(secs(6));
+    node.pull_succeeds();
+    assert!(node.open.iter().all(|effect| !matches!(effect, Effect::WriteLease { .. })), "c is the last");
+    node.advance(secs(4));
+    node.apply(WriteKind::Renew);
+    assert!(node.report().images.contains_key(image("b").uid.as_str()));
+    node.pull_succeeds();
+    node.apply(WriteKind::Finish);
+    assert!(node.report().images.contains_key(image("c").uid.as_str()));
+}
