@@ -8,6 +8,7 @@ use drop_protocol::{Catalog, Epoch, ImagePullPolicy, Monotonic, NodeLease};
 use jiff::Timestamp;
 
 use crate::memory::Memory;
+use crate::set::{CachedImageSet, Child, Discovery};
 use crate::status::ImageStatus;
 
 /// Everything that a plan is made from.
@@ -35,6 +36,10 @@ pub struct Leadership {
 pub struct Cluster {
     /// CachedImages by name.
     pub images: BTreeMap<String, Arc<CachedImage>>,
+    /// CachedImageSets by name.
+    pub sets: BTreeMap<String, Arc<CachedImageSet>>,
+    /// DiscoveryPolicies by name.
+    pub discoveries: BTreeMap<String, Arc<Discovery>>,
     /// PullPolicies by name.
     pub policies: BTreeMap<String, Arc<PullPolicy>>,
     /// Nodes by name.
@@ -76,6 +81,8 @@ pub struct CachedImage {
     pub secrets: Vec<String>,
     /// Why the spec can't be acted on: names the field and the cure.
     pub problem: Option<String>,
+    /// What its CachedImageSet looks at, if one made it.
+    pub child: Option<Box<Child>>,
     /// `status` as stored now.
     pub status: ImageStatus,
 }

@@ -4,8 +4,12 @@ use std::fmt;
 
 use drop_protocol::Monotonic;
 
-use crate::plan::{EventType, Issue, IssueKind, Plan, StatusWrite, Withdraw, WithdrawKind};
-use crate::status::{ConditionStatus, Phase};
+use crate::plan::{
+    ChildWrite, ChildWriteKind, EventType, Issue, IssueKind, Plan, SetStatusWrite, StatusWrite, Withdraw,
+    WithdrawKind,
+};
+use crate::set::SetPhase;
+use crate::status::{Condition, ConditionStatus, Phase};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,6 +40,12 @@ impl fmt::Display for Plan {
         if let Some(secrets) = &self.pull_secrets {
             let names: Vec<&str> = secrets.iter().map(String::as_str).collect();
             writeln!(f, "agents may read Secrets: {}", names.join(" "))?;
+        }
+        for write in &self.children {
+            writeln!(f, "{write}")?;
+        }
+        for write in &self.set_statuses {
+            writeln!(f, "{write}")?;
         }
         for status in &self.statuses {
             writeln!(f, "{status}")?;
@@ -104,6 +114,51 @@ impl fmt::Display for Issue {
     }
 }
 
+impl fmt::Display for ChildWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (child, set) = (&self.child, &self.set);
+        match &self.kind {
+            ChildWriteKind::Create { spec, .. } => write!(f, "create image {child} of set {set}: {}", spec.image),
+            ChildWriteKind::Patch { spec, resource_version, .. } => {
+                write!(f, "patch image {child} of set {set} at version {resource_version}: {}", spec.image)
+            }
+            ChildWriteKind::Delete { resource_version, .. } => {
+                write!(f, "delete image {child} of set {set} at version {resource_version}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for SetStatusWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = &self.status;
+        let phase = match status.phase {
+            Some(SetPhase::Pending) => "Pending",
+            Some(SetPhase::Ready) => "Ready",
+            Some(SetPhase::Degraded) => "Degraded",
+            None => "none",
+        };
+        write!(f, "status of set {}: {phase} {}/{}", self.set, status.images_ready, status.images_managed)?;
+        conditions(f, &status.conditions)?;
+        if let Some(event) = &self.event {
+            write!(f, "\n  event {}: {}", event.reason, event.note)?;
+        }
+        Ok(())
+    }
+}
+
+fn conditions(f: &mut fmt::Formatter<'_>, conditions: &[Condition]) -> fmt::Result {
+    for condition in conditions {
+        let value = match condition.status {
+            ConditionStatus::True => "True",
+            ConditionStatus::False => "False",
+            ConditionStatus::Unknown => "Unknown",
+        };
+        write!(f, "\n  {} {value} {}: {}", condition.kind, condition.reason, condition.message)?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for StatusWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = &self.status;
@@ -115,14 +170,7 @@ impl fmt::Display for StatusWrite {
             None => "none",
         };
         write!(f, "status {}: {phase} {}, pulling on {}", self.image, status.ready, status.nodes_pulling)?;
-        for condition in &status.conditions {
-            let value = match condition.status {
-                ConditionStatus::True => "True",
-                ConditionStatus::False => "False",
-                ConditionStatus::Unknown => "Unknown",
-            };
-            write!(f, "\n  {} {value} {}: {}", condition.kind, condition.reason, condition.message)?;
-        }
+        conditions(f, &status.conditions)?;
         if let Some(digest) = &status.resolved_digest {
             write!(f, "\n  digest {digest}")?;
         }

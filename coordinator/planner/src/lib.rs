@@ -9,6 +9,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`cluster`] | what the API server says, as domain types |
+//! | [`set`] | CachedImageSets and their children, as domain types |
 //! | [`status`] | `status` of a CachedImage, as a domain type |
 //! | [`memory`] | what a leader has itself seen since it leads |
 //! | [`plan`](mod@plan) | what is to be written, and when to plan again |
@@ -20,6 +21,7 @@
 pub mod cluster;
 pub mod memory;
 pub mod plan;
+pub mod set;
 pub mod status;
 pub mod waiting;
 
@@ -32,6 +34,7 @@ mod holds;
 mod leases;
 mod policy;
 mod pull_secrets;
+mod sets;
 mod slots;
 mod survey;
 mod targets;
@@ -45,8 +48,12 @@ pub use cluster::{
 };
 pub use memory::{Memory, WriteKey, WriteOutcome};
 pub use plan::{
-    CreateLease, DeleteLease, EventType, Issue, IssueKind, Plan, PlannedEvent, PolicyIssues, StatusWrite,
-    Withdraw, WithdrawKind, plan,
+    ChildWrite, ChildWriteKind, CreateLease, DeleteLease, EventType, Issue, IssueKind, Plan, PlannedEvent,
+    PolicyIssues, SetEvent, SetStatusWrite, StatusWrite, Withdraw, WithdrawKind, plan,
+};
+pub use set::{
+    CachedImageSet, Child, ChildSettings, ChildSpec, Discovery, DiscoveryState, SetImage, SetImages, SetPhase,
+    SetStatus, WrittenImage, WrittenToleration,
 };
 pub use status::{Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, WaitingNodes};
 pub use waiting::{WaitReason, Waiting};

@@ -6,6 +6,8 @@ use std::time::Duration;
 use drop_protocol::{Catalog, Grant, GrantId, Monotonic, Now, Withdrawal};
 
 use crate::cluster::World;
+use crate::set::{ChildSpec, SetStatus};
+use crate::sets::Sets;
 use crate::status::ImageStatus;
 use crate::survey::Survey;
 use crate::waiting::Waiting;
@@ -27,6 +29,10 @@ pub struct Plan {
     pub catalog: Option<Catalog>,
     /// Names of the Secrets that agents are to be let read; replace the rules of their Role conditionally.
     pub pull_secrets: Option<BTreeSet<String>>,
+    /// CachedImages of sets to create, put right and delete.
+    pub children: Vec<ChildWrite>,
+    /// New status of CachedImageSets.
+    pub set_statuses: Vec<SetStatusWrite>,
     /// New status of CachedImages.
     pub statuses: Vec<StatusWrite>,
     /// Events, each to be sent only after the status of its image in this plan was applied.
@@ -118,6 +124,77 @@ pub enum IssueKind {
     Repeat,
 }
 
+/// A write of a CachedImage that belongs, or is to belong, to a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildWrite {
+    /// Name of the CachedImage.
+    pub child: String,
+    /// Name of the set.
+    pub set: String,
+    /// Its uid.
+    pub set_uid: String,
+    /// Its generation that this is for.
+    pub generation: i64,
+    /// What to do.
+    pub kind: ChildWriteKind,
+}
+
+/// What to do about a child.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChildWriteKind {
+    /// Create it, with the set as its controller.
+    Create {
+        /// Value of the label that names the set.
+        label: String,
+        /// Its spec.
+        spec: Box<ChildSpec>,
+    },
+    /// Give it this label and spec, and leave whatever else it carries.
+    Patch {
+        /// `metadata.uid`
+        uid: String,
+        /// `metadata.resourceVersion` that the patch is conditional on.
+        resource_version: u64,
+        /// Value of the label that names the set.
+        label: String,
+        /// Its spec.
+        spec: Box<ChildSpec>,
+        /// Keys of its nodeSelector that are to go.
+        unselected: Vec<String>,
+    },
+    /// Delete it.
+    Delete {
+        /// `metadata.uid`
+        uid: String,
+        /// `metadata.resourceVersion` that the deletion is conditional on.
+        resource_version: u64,
+    },
+}
+
+/// New status of a CachedImageSet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetStatusWrite {
+    /// Name of the set.
+    pub set: String,
+    /// Its uid: the write must not reach another object of that name.
+    pub uid: String,
+    /// What `status` is to be.
+    pub status: SetStatus,
+    /// What there is to tell once it is written.
+    pub event: Option<SetEvent>,
+}
+
+/// An event about a CachedImageSet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetEvent {
+    /// Normal or Warning.
+    pub kind: EventType,
+    /// One word.
+    pub reason: String,
+    /// For people.
+    pub note: String,
+}
+
 /// New status of a CachedImage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusWrite {
@@ -163,6 +240,8 @@ impl Plan {
             && self.issues.is_empty()
             && self.catalog.is_none()
             && self.pull_secrets.is_none()
+            && self.children.is_empty()
+            && self.set_statuses.is_empty()
             && self.statuses.is_empty()
             && self.events.is_empty()
     }
@@ -186,7 +265,13 @@ pub fn plan(world: &World, now: Now) -> Plan {
             verdicts.withdrawals.push(withdraw);
         }
     }
-    let (statuses, events) = fold::fold(&survey, &wake);
+    let sets = Sets::plan(world, now, &wake);
+    let (mut statuses, mut events) = fold::fold(&survey, &wake);
+    let touched = sets.touched();
+    if !touched.is_empty() {
+        statuses.retain(|write| !touched.contains(write.uid.as_str()));
+        events.retain(|event| !touched.contains(event.uid.as_str()));
+    }
     let (create_leases, delete_leases) = leases::plan(world, &wake);
     Plan {
         create_leases,
@@ -195,6 +280,8 @@ pub fn plan(world: &World, now: Now) -> Plan {
         issues: handout.issues,
         catalog: catalog::plan(world, &wake),
         pull_secrets: pull_secrets::plan(world, &wake),
+        children: sets.children,
+        set_statuses: sets.statuses,
         statuses,
         events,
         waiting: Waiting::of(&survey),

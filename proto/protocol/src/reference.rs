@@ -50,15 +50,7 @@ impl Reference {
     /// # Errors
     /// If a part is missing or holds characters that registries refuse.
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
-        let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => (name, Some(digest)),
-            None => (text, None),
-        };
-        // A colon belongs to a tag only behind the last slash; before it, it belongs to the port.
-        let (name, tag) = match name.rfind(':') {
-            Some(colon) if !name[colon..].contains('/') => (&name[..colon], Some(&name[colon + 1..])),
-            _ => (name, None),
-        };
+        let (name, tag, digest) = split(text);
         let (host, path) = match name.split_once('/') {
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
             _ => (DEFAULT_HOST, name),
@@ -96,6 +88,20 @@ impl std::fmt::Display for Reference {
             (None, Some(tag)) => write!(f, ":{tag}"),
             (None, None) => Ok(()),
         }
+    }
+}
+
+/// Name, tag and digest of a reference as it is written, sound or not.
+#[must_use]
+pub fn split(reference: &str) -> (&str, Option<&str>, Option<&str>) {
+    let (name, digest) = match reference.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (reference, None),
+    };
+    // A colon belongs to a tag only behind the last slash; before it, it belongs to the port.
+    match name.rfind(':') {
+        Some(colon) if !name[colon..].contains('/') => (&name[..colon], Some(&name[colon + 1..]), digest),
+        _ => (name, None, digest),
     }
 }
 

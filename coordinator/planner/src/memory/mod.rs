@@ -12,6 +12,7 @@
 //! | [`listing`] | since when the catalog lists a reference |
 //! | [`reported`] | what each node reports of each image, in a few bytes |
 //! | [`writes`] | issues under way, starts under each policy, and failed writes |
+//! | [`sets`] | writes to children of sets, and to the status of sets |
 
 pub(crate) mod images;
 pub(crate) mod leases;
@@ -19,6 +20,7 @@ pub(crate) mod listing;
 pub(crate) mod nodes;
 pub(crate) mod pairs;
 pub(crate) mod reported;
+pub(crate) mod sets;
 pub(crate) mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,13 +30,14 @@ use drop_protocol::reference::registry_host;
 use drop_protocol::{Epoch, GrantId, Monotonic, NodeLease, Now};
 
 use crate::cluster::{Cluster, Leadership};
-use crate::plan::{Issue, Withdraw, WithdrawKind};
+use crate::plan::{ChildWrite, ChildWriteKind, Issue, Withdraw, WithdrawKind};
 use crate::walk::Walk;
 use images::{Bursts, ImageMemory};
 use leases::{LeaseMemory, LeasesMemory};
 use listing::ListingMemory;
 use nodes::NodeMemory;
 use reported::Columns;
+use sets::SetsMemory;
 use writes::WritesMemory;
 
 /// What a leader has itself seen.
@@ -53,6 +56,7 @@ pub struct Memory {
     pub(crate) listing: ListingMemory,
     pub(crate) columns: Columns,
     pub(crate) writes: WritesMemory,
+    pub(crate) sets: SetsMemory,
 }
 
 /// What became of a write.
@@ -82,6 +86,8 @@ pub enum WriteKey {
     PullSecrets,
     /// Status of the CachedImage of this name.
     Status(String),
+    /// Status of the CachedImageSet of this name.
+    SetStatus(String),
 }
 
 impl Memory {
@@ -112,6 +118,7 @@ impl Memory {
         }
         self.observe_leases(cluster, now);
         self.writes.forget_settled(cluster);
+        self.sets.observe(cluster, now.monotonic);
         self.leases.ghosts.retain(|ghost| ghost.until > now.monotonic);
     }
 
@@ -211,6 +218,23 @@ impl Memory {
     pub fn status_written(&mut self, image: &str, now: Now) {
         self.writes.failures.remove(&WriteKey::Status(image.to_owned()));
         self.writes.statuses.insert(image.to_owned(), now.monotonic);
+    }
+
+    /// The status of the CachedImageSet of this name was written.
+    pub fn set_status_written(&mut self, set: &str, now: Now) {
+        self.writes.failures.remove(&WriteKey::SetStatus(set.to_owned()));
+        self.sets.statuses.insert(set.to_owned(), now.monotonic);
+    }
+
+    /// The request of a write to a child has ended.
+    pub fn child_settled(&mut self, write: &ChildWrite, outcome: WriteOutcome, now: Now) {
+        let applied = outcome == WriteOutcome::Applied;
+        self.sets.written(&write.child, write.generation, applied, now.monotonic);
+        if let ChildWriteKind::Delete { uid, .. } = &write.kind
+            && applied
+        {
+            self.sets.deleted(uid);
+        }
     }
 
     /// The catalog was written.

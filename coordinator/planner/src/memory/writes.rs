@@ -173,6 +173,7 @@ impl WritesMemory {
             }
             WriteKey::DeleteLease(node) | WriteKey::Withdraw(node) => cluster.leases.contains_key(node),
             WriteKey::Status(image) => cluster.images.contains_key(image),
+            WriteKey::SetStatus(set) => cluster.sets.contains_key(set),
             WriteKey::Catalog | WriteKey::PullSecrets => true,
         });
         self.rejected.retain(|node, _| cluster.leases.contains_key(node));
