@@ -13,7 +13,7 @@
 //! | [`lead`] | who leads, and under which number |
 //! | [`run`] | the one loop of a leader |
 //! | [`execute`] | what is planned becomes requests, each attempted once |
-//! | [`status`] | `status` of a CachedImage, domain type ↔ API type |
+//! | [`status`], [`set_status`] | `status` of a CachedImage and of a CachedImageSet, domain type ↔ API type |
 //! | [`api`] | the clients, and what an answer to a write means |
 //! | [`clock`] | the only place that reads a clock |
 //! | [`metrics`], [`http`] | what can be scraped and probed |
@@ -30,6 +30,7 @@ pub mod lead;
 pub mod metrics;
 pub mod process;
 pub mod run;
+pub mod set_status;
 pub mod settings;
 pub mod status;
 pub mod watch;

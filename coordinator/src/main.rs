@@ -13,7 +13,7 @@ async fn main() -> anyhow::Result<()> {
     let settings = Settings::parse();
     log(&settings)?;
     info!(version = env!("CARGO_PKG_VERSION"), namespace = %settings.pod_namespace, "starting");
-    process::run(settings).await?;
+    Box::pin(process::run(settings)).await?;
     info!("ended");
     Ok(())
 }

@@ -130,6 +130,7 @@ impl Reign {
         info!(
             nodes = self.world.cluster.nodes.len(),
             images = self.world.cluster.images.len(),
+            sets = self.world.cluster.sets.len(),
             leases = self.world.cluster.leases.len(),
             "listed everything"
         );
@@ -229,6 +230,8 @@ impl Reign {
             Noted::IssueRejected { node, grant } => memory.issue_rejected(&node, &grant, at),
             Noted::WithdrawSettled { withdraw, outcome } => memory.withdraw_settled(&withdraw, outcome, at),
             Noted::StatusWritten(image) => memory.status_written(&image, at),
+            Noted::SetStatusWritten(set) => memory.set_status_written(&set, at),
+            Noted::ChildSettled { write, outcome } => memory.child_settled(&write, outcome, at),
             Noted::CatalogWritten => memory.catalog_written(at),
             Noted::PullSecretsWritten => memory.pull_secrets_written(at),
             Noted::Failed(key) => memory.write_failed(&key, at),

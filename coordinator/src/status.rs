@@ -62,22 +62,7 @@ pub fn read(status: CachedImageStatus) -> ImageStatus {
             .into_iter()
             .map(|waiting| WaitingNodes { reason: waiting.reason, nodes: count(waiting.nodes) })
             .collect(),
-        conditions: status
-            .conditions
-            .into_iter()
-            .map(|condition| Condition {
-                kind: condition.type_,
-                status: match condition.status.as_str() {
-                    "True" => ConditionStatus::True,
-                    "False" => ConditionStatus::False,
-                    _ => ConditionStatus::Unknown,
-                },
-                reason: condition.reason,
-                message: condition.message,
-                observed_generation: condition.observed_generation,
-                last_transition_time: condition.last_transition_time.0,
-            })
-            .collect(),
+        conditions: status.conditions.into_iter().map(read_condition).collect(),
     }
 }
 
@@ -140,31 +125,48 @@ fn write(status: &ImageStatus) -> CachedImageStatus {
             .iter()
             .map(|waiting| api::WaitingNodes { reason: waiting.reason.clone(), nodes: int(waiting.nodes) })
             .collect(),
-        conditions: status
-            .conditions
-            .iter()
-            .map(|condition| meta::Condition {
-                type_: condition.kind.clone(),
-                status: match condition.status {
-                    ConditionStatus::True => "True",
-                    ConditionStatus::False => "False",
-                    ConditionStatus::Unknown => "Unknown",
-                }
-                .to_owned(),
-                reason: condition.reason.clone(),
-                message: condition.message.clone(),
-                observed_generation: condition.observed_generation,
-                last_transition_time: meta::Time(condition.last_transition_time),
-            })
-            .collect(),
+        conditions: status.conditions.iter().map(write_condition).collect(),
     }
 }
 
-fn count(number: i32) -> u32 {
+/// A condition as the planner thinks of it.
+pub(crate) fn read_condition(condition: meta::Condition) -> Condition {
+    Condition {
+        kind: condition.type_,
+        status: match condition.status.as_str() {
+            "True" => ConditionStatus::True,
+            "False" => ConditionStatus::False,
+            _ => ConditionStatus::Unknown,
+        },
+        reason: condition.reason,
+        message: condition.message,
+        observed_generation: condition.observed_generation,
+        last_transition_time: condition.last_transition_time.0,
+    }
+}
+
+/// A condition as the API server stores it.
+pub(crate) fn write_condition(condition: &Condition) -> meta::Condition {
+    meta::Condition {
+        type_: condition.kind.clone(),
+        status: match condition.status {
+            ConditionStatus::True => "True",
+            ConditionStatus::False => "False",
+            ConditionStatus::Unknown => "Unknown",
+        }
+        .to_owned(),
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+        observed_generation: condition.observed_generation,
+        last_transition_time: meta::Time(condition.last_transition_time),
+    }
+}
+
+pub(crate) fn count(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
-fn int(number: u32) -> i32 {
+pub(crate) fn int(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 

@@ -118,7 +118,9 @@ impl fmt::Display for ChildWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (child, set) = (&self.child, &self.set);
         match &self.kind {
-            ChildWriteKind::Create { spec, .. } => write!(f, "create image {child} of set {set}: {}", spec.image),
+            ChildWriteKind::Create { spec, .. } => {
+                write!(f, "create image {child} of set {set}: {}", spec.image)
+            }
             ChildWriteKind::Patch { spec, resource_version, .. } => {
                 write!(f, "patch image {child} of set {set} at version {resource_version}: {}", spec.image)
             }

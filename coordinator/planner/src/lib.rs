@@ -52,8 +52,8 @@ pub use plan::{
     PolicyIssues, SetEvent, SetStatusWrite, StatusWrite, Withdraw, WithdrawKind, plan,
 };
 pub use set::{
-    CachedImageSet, Child, ChildSettings, ChildSpec, Discovery, DiscoveryState, SetImage, SetImages, SetPhase,
-    SetStatus, WrittenImage, WrittenToleration,
+    CachedImageSet, Child, ChildSettings, ChildSpec, Discovery, DiscoveryState, SetImage, SetImages,
+    SetPhase, SetStatus, WrittenImage, WrittenToleration,
 };
 pub use status::{Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, WaitingNodes};
 pub use waiting::{WaitReason, Waiting};

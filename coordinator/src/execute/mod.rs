@@ -2,17 +2,19 @@
 //!
 //! | module | subject |
 //! |---|---|
+//! | [`children`] | bodies and sending of the CachedImages that belong to sets |
 //! | [`requests`] | the bodies: built from the plan and the snapshot that it was made from |
 //! | [`send`] | the order in which they go out, and what is noted of their outcome |
 //! | [`event`] | the event objects |
 //!
 //! Nothing is decided here. A write that fails is not repeated: the next plan sees what is then known.
 
+pub mod children;
 pub mod event;
 pub mod requests;
 pub mod send;
 
-use drop_planner::{Issue, Withdraw, WriteKey, WriteOutcome};
+use drop_planner::{ChildWrite, Issue, Withdraw, WriteKey, WriteOutcome};
 use drop_protocol::{GrantId, Now};
 
 use crate::index::Written;
@@ -60,6 +62,15 @@ pub enum Noted {
     },
     /// The status of this CachedImage was written.
     StatusWritten(String),
+    /// The status of this CachedImageSet was written.
+    SetStatusWritten(String),
+    /// The request of a write to a child of a set has ended.
+    ChildSettled {
+        /// Which.
+        write: Box<ChildWrite>,
+        /// With what outcome.
+        outcome: WriteOutcome,
+    },
     /// The catalog was written.
     CatalogWritten,
     /// The Role by which agents read pull Secrets was written.

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use drop_planner::{
-    Cluster, DeleteLease, Issue, Plan, PlannedEvent, StatusWrite, Withdraw, WithdrawKind, WriteKey,
+    ChildWrite, Cluster, DeleteLease, Issue, Plan, PlannedEvent, SetEvent, SetStatusWrite, StatusWrite,
+    Withdraw, WithdrawKind, WriteKey,
 };
 use drop_protocol::{Catalog, NodeLease, names};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -16,8 +17,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use crate::status;
+use super::children::{self, ChildRequest};
 use crate::watch::pull_secrets;
+use crate::{set_status, status};
 
 /// Everything to send, ready to be sent.
 #[derive(Debug, Default)]
@@ -34,6 +36,10 @@ pub struct Requests {
     pub catalog: Option<CatalogRequest>,
     /// A patch of the Role by which agents read pull Secrets.
     pub pull_secrets: Option<Value>,
+    /// CachedImages of sets.
+    pub children: Vec<(ChildWrite, ChildRequest)>,
+    /// Status patches of sets.
+    pub set_statuses: Vec<SetStatusRequest>,
     /// Status patches, each with the events that follow it.
     pub statuses: Vec<StatusRequest>,
 }
@@ -65,6 +71,19 @@ pub struct StatusRequest {
     pub patch: Value,
     /// What follows.
     pub events: Vec<PlannedEvent>,
+}
+
+/// The status of a set, and what may be told once it is stored.
+#[derive(Debug)]
+pub struct SetStatusRequest {
+    /// Name of the CachedImageSet.
+    pub set: String,
+    /// Its uid.
+    pub uid: String,
+    /// The patch.
+    pub patch: Value,
+    /// What follows.
+    pub event: Option<SetEvent>,
 }
 
 impl Requests {
@@ -111,6 +130,27 @@ impl Requests {
                 }
             }
         }
+        let children = plan.children.into_iter().filter_map(|write| match children::request(&write) {
+            Ok(request) => Some((write, request)),
+            Err(error) => {
+                warn!(image = %write.child, %error, "the CachedImage cannot be encoded");
+                None
+            }
+        });
+        let children = children.collect();
+        let mut set_statuses = Vec::new();
+        for SetStatusWrite { set, uid, status, event } in plan.set_statuses {
+            match set_status::patch(&status) {
+                Ok(status) => {
+                    let patch = json!({ "metadata": { "uid": uid }, "status": status });
+                    set_statuses.push(SetStatusRequest { set, uid, patch, event });
+                }
+                Err(error) => {
+                    warn!(%set, %error, "the status cannot be encoded");
+                    failed.push(WriteKey::SetStatus(set));
+                }
+            }
+        }
         let catalog = plan.catalog.as_ref().map(|catalog| catalog_request(catalog, cluster));
         let pull_secrets =
             plan.pull_secrets.as_ref().and_then(|secrets| pull_secrets_patch(secrets, cluster));
@@ -121,6 +161,8 @@ impl Requests {
             delete_leases: plan.delete_leases,
             catalog,
             pull_secrets,
+            children,
+            set_statuses,
             statuses,
         };
         (requests, failed)
@@ -135,6 +177,8 @@ impl Requests {
             && self.delete_leases.is_empty()
             && self.catalog.is_none()
             && self.pull_secrets.is_none()
+            && self.children.is_empty()
+            && self.set_statuses.is_empty()
             && self.statuses.is_empty()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drop_planner::{DeleteLease, Issue, PlannedEvent, Withdraw, WriteKey, WriteOutcome};
+use drop_planner::{ChildWrite, DeleteLease, Issue, Withdraw, WriteKey, WriteOutcome};
 use drop_protocol::names;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -17,7 +17,9 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use super::requests::{CatalogRequest, IssueLane, Requests, StatusRequest};
+use super::children::ChildRequest;
+use super::event::News;
+use super::requests::{CatalogRequest, IssueLane, Requests, SetStatusRequest, StatusRequest};
 use super::{Note, Noted, event};
 use crate::api::{self, Answer, REQUEST_TIMEOUT, attempt};
 use crate::clock::Clock;
@@ -25,7 +27,7 @@ use crate::index::Written;
 use crate::lead::Proof;
 use crate::metrics::{Metrics, WriteKind, WriteOutcome as Counted};
 use crate::watch::stream::versioned;
-use crate::watch::{self as edge, catalog, images, pull_secrets};
+use crate::watch::{self as edge, catalog, images, pull_secrets, sets};
 
 /// This many requests are under way at a time.
 const CONCURRENT: usize = 32;
@@ -39,6 +41,8 @@ pub struct Sender {
     maps: Api<ConfigMap>,
     roles: Api<Role>,
     images: Api<Stored>,
+    children: Api<drop_crds::CachedImage>,
+    sets: Api<DeserializeGuard<drop_crds::CachedImageSet>>,
     events: Api<Event>,
     namespace: String,
     instance: String,
@@ -74,6 +78,8 @@ impl Sender {
             maps: Api::namespaced(client.clone(), namespace),
             roles: Api::namespaced(client.clone(), namespace),
             images: Api::all(client.clone()),
+            children: Api::all(client.clone()),
+            sets: Api::all(client.clone()),
             events: Api::namespaced(client.clone(), event::NAMESPACE),
             namespace: namespace.to_owned(),
             instance,
@@ -93,8 +99,17 @@ impl Sender {
 
     /// Sends everything once; returns whether all of it was applied.
     pub async fn send(&self, requests: Requests) -> bool {
-        let Requests { issues, withdrawals, create_leases, delete_leases, catalog, pull_secrets, statuses } =
-            requests;
+        let Requests {
+            issues,
+            withdrawals,
+            create_leases,
+            delete_leases,
+            catalog,
+            pull_secrets,
+            children,
+            set_statuses,
+            statuses,
+        } = requests;
         let mut work: Vec<BoxFuture<'_, bool>> = Vec::new();
         // Grants first: everything else can wait for them.
         for lane in issues {
@@ -115,8 +130,14 @@ impl Sender {
         for delete in delete_leases {
             work.push(Box::pin(self.delete_lease(delete)));
         }
+        for (write, request) in children {
+            work.push(Box::pin(self.child(write, request)));
+        }
         for status in statuses {
             work.push(Box::pin(self.status(status)));
+        }
+        for status in set_statuses {
+            work.push(Box::pin(self.set_status(status)));
         }
         iter(work).buffer_unordered(CONCURRENT).fold(true, |all, one| async move { all && one }).await
     }
@@ -267,19 +288,75 @@ impl Sender {
         let mut all = self.settle(outcome, WriteKey::Status(image));
         if outcome == WriteOutcome::Applied {
             for event in &events {
-                all &= self.event(event).await;
+                all &= self.event(News::of_image(event)).await;
             }
         }
         all
     }
 
-    async fn event(&self, planned: &PlannedEvent) -> bool {
+    async fn child(&self, write: ChildWrite, request: ChildRequest) -> bool {
+        let kind = match &request {
+            ChildRequest::Create(_) => WriteKind::CreateChild,
+            ChildRequest::Patch(_) => WriteKind::PatchChild,
+            ChildRequest::Delete(_) => WriteKind::DeleteChild,
+        };
+        if !self.may_write(kind) {
+            return false;
+        }
+        let name = write.child.as_str();
+        let (outcome, stored) = match &request {
+            ChildRequest::Create(object) => {
+                let params = api::creating();
+                let creation = self.children.create(&params, object);
+                let (outcome, created) = self.outcome(kind, name, attempt(REQUEST_TIMEOUT, creation).await);
+                (outcome, created.map(|object| DeserializeGuard(Ok(object))))
+            }
+            ChildRequest::Patch(patch) => {
+                let (params, patch) = (api::patching(), Patch::Merge(patch));
+                let patching = self.images.patch(name, &params, &patch);
+                self.outcome(kind, name, attempt(REQUEST_TIMEOUT, patching).await)
+            }
+            ChildRequest::Delete(params) => {
+                let deletion = self.images.delete(name, params);
+                (self.outcome(kind, name, attempt(REQUEST_TIMEOUT, deletion).await).0, None)
+            }
+        };
+        if let Some(row) = stored.and_then(|object| versioned(object, |object| Some(images::image(object)))) {
+            self.note(Noted::Object(Box::new(Written::Image(row))));
+        }
+        if outcome == WriteOutcome::Applied {
+            info!(image = name, set = %write.set, ?kind, "image of a set written");
+        }
+        self.note(Noted::ChildSettled { write: Box::new(write), outcome });
+        outcome == WriteOutcome::Applied
+    }
+
+    async fn set_status(&self, request: SetStatusRequest) -> bool {
+        if !self.may_write(WriteKind::SetStatus) {
+            return false;
+        }
+        let SetStatusRequest { set, uid, patch, event } = request;
+        let (params, patch) = (api::patching(), Patch::Merge(&patch));
+        let answer = attempt(REQUEST_TIMEOUT, self.sets.patch_status(&set, &params, &patch)).await;
+        let (outcome, stored) = self.outcome(WriteKind::SetStatus, &set, answer);
+        if let Some(row) = stored.and_then(|object| versioned(object, |object| Some(sets::set(object)))) {
+            self.note(Noted::Object(Box::new(Written::Set(row))));
+            self.note(Noted::SetStatusWritten(set.clone()));
+        }
+        let mut all = self.settle(outcome, WriteKey::SetStatus(set.clone()));
+        if let Some(event) = event.filter(|_| outcome == WriteOutcome::Applied) {
+            all &= self.event(News::of_set(&set, &uid, &event)).await;
+        }
+        all
+    }
+
+    async fn event(&self, news: News<'_>) -> bool {
         if !self.may_write(WriteKind::Event) {
             return false;
         }
-        let object = event::object(planned, &self.instance, self.clock.now().wall);
+        let object = event::object(news, &self.instance, self.clock.now().wall);
         let answer = attempt(REQUEST_TIMEOUT, self.events.create(&api::creating(), &object)).await;
-        self.outcome(WriteKind::Event, &planned.image, answer).0 == WriteOutcome::Applied
+        self.outcome(WriteKind::Event, news.name, answer).0 == WriteOutcome::Applied
     }
 
     fn may_write(&self, kind: WriteKind) -> bool {

@@ -10,7 +10,10 @@
 pub mod strings;
 pub mod table;
 
-use drop_planner::{AgentPod, CachedImage, Cluster, Node, PullPolicy, StoredCatalog, StoredPullSecrets};
+use drop_planner::{
+    AgentPod, CachedImage, CachedImageSet, Cluster, Discovery, Node, PullPolicy, StoredCatalog,
+    StoredPullSecrets,
+};
 use drop_protocol::{NodeLease, names};
 
 use crate::watch::{AgentRow, Event, Update, Versioned};
@@ -21,6 +24,8 @@ use table::{Rows, Table};
 #[derive(Debug, Default)]
 pub struct Index {
     images: Table<CachedImage>,
+    sets: Table<CachedImageSet>,
+    discoveries: Table<Discovery>,
     policies: Table<PullPolicy>,
     nodes: Table<Node>,
     leases: Table<NodeLease>,
@@ -39,6 +44,8 @@ pub struct Index {
 pub enum Written {
     /// A CachedImage.
     Image(Versioned<CachedImage>),
+    /// A CachedImageSet.
+    Set(Versioned<CachedImageSet>),
     /// A node Lease.
     Lease(Versioned<NodeLease>),
     /// The catalog.
@@ -52,6 +59,8 @@ impl Index {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.images.is_complete()
+            && self.sets.is_complete()
+            && self.discoveries.is_complete()
             && self.policies.is_complete()
             && self.nodes.is_complete()
             && self.leases.is_complete()
@@ -67,6 +76,8 @@ impl Index {
                 row_of(&mut event).into_iter().for_each(|image| self.strings.share_status(image));
                 self.images.apply(&mut cluster.images, event)
             }
+            Update::Set(event) => self.sets.apply(&mut cluster.sets, event),
+            Update::Discovery(event) => self.discoveries.apply(&mut cluster.discoveries, event),
             Update::Policy(event) => self.policies.apply(&mut cluster.policies, event),
             Update::Node(event) => self.nodes.apply(&mut cluster.nodes, event),
             Update::Lease(mut event) => {
@@ -98,6 +109,7 @@ impl Index {
                 self.strings.share_status(&mut row.row);
                 self.images.written(&mut cluster.images, row)
             }
+            Written::Set(row) => self.sets.written(&mut cluster.sets, row),
             Written::Lease(mut row) => {
                 self.strings.share_report(&mut row.row);
                 self.leases.written(&mut cluster.leases, row)
@@ -174,6 +186,8 @@ mod tests {
         let (mut index, mut cluster) = (Index::default(), Cluster::default());
         let lists = [
             Update::Image(Event::Complete),
+            Update::Set(Event::Complete),
+            Update::Discovery(Event::Complete),
             Update::Policy(Event::Complete),
             Update::Node(Event::Complete),
             Update::Agent(Event::Complete),

@@ -39,8 +39,16 @@ pub enum WriteKind {
     Catalog,
     /// The Role by which agents read pull Secrets.
     PullSecrets,
+    /// A CachedImage of a set created.
+    CreateChild,
+    /// A CachedImage of a set put right.
+    PatchChild,
+    /// A CachedImage of a set deleted.
+    DeleteChild,
     /// The status of a CachedImage.
     Status,
+    /// The status of a CachedImageSet.
+    SetStatus,
     /// An event.
     Event,
 }

@@ -24,6 +24,8 @@ impl Snapshot {
         Self {
             objects: vec![
                 ("cachedimages", cluster.images.len()),
+                ("cachedimagesets", cluster.sets.len()),
+                ("discoverypolicies", cluster.discoveries.len()),
                 ("pullpolicies", cluster.policies.len()),
                 ("nodes", cluster.nodes.len()),
                 ("agents", cluster.agents.len()),

@@ -8,6 +8,7 @@ use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 
 use super::nodes::effect;
+use super::sets;
 use crate::status;
 
 /// A CachedImage as a row.
@@ -21,16 +22,13 @@ pub fn image(object: DeserializeGuard<drop_crds::CachedImage>) -> CachedImage {
     let spec = object.spec;
     let problems = validation::cached_image(&spec);
     CachedImage {
+        child: sets::child(&meta, Some(&spec)),
         name: meta.name.unwrap_or_default(),
         uid: meta.uid.unwrap_or_default(),
         generation: meta.generation.unwrap_or_default(),
         created: meta.creation_timestamp.map(|time| time.0).unwrap_or_default(),
         reference: spec.reference(),
-        pull_policy: match spec.image_pull_policy {
-            ImagePullPolicy::Always => grant::ImagePullPolicy::Always,
-            ImagePullPolicy::IfNotPresent => grant::ImagePullPolicy::IfNotPresent,
-            ImagePullPolicy::Never => grant::ImagePullPolicy::Never,
-        },
+        pull_policy: pull_policy(spec.image_pull_policy),
         node_selector: spec.node_selector,
         tolerations: spec.tolerations.into_iter().map(toleration).collect(),
         priority: spec.priority.unwrap_or(0),
@@ -75,6 +73,7 @@ pub fn policy(object: DeserializeGuard<drop_crds::PullPolicy>) -> PullPolicy {
 fn unreadable_image(invalid: InvalidObject) -> CachedImage {
     let meta = invalid.metadata;
     CachedImage {
+        child: sets::child(&meta, None),
         name: meta.name.unwrap_or_default(),
         uid: meta.uid.unwrap_or_default(),
         generation: meta.generation.unwrap_or_default(),
@@ -98,8 +97,17 @@ fn unreadable_policy(invalid: InvalidObject) -> PullPolicy {
 }
 
 /// Objects stored under older CustomResourceDefinitions may lack what is required now.
-fn unreadable(error: &str) -> String {
+pub(super) fn unreadable(error: &str) -> String {
     format!("the stored object cannot be read ({error}): apply it again with a valid spec")
+}
+
+/// The pull policy as the programs tell it to each other.
+pub(super) fn pull_policy(policy: ImagePullPolicy) -> grant::ImagePullPolicy {
+    match policy {
+        ImagePullPolicy::Always => grant::ImagePullPolicy::Always,
+        ImagePullPolicy::IfNotPresent => grant::ImagePullPolicy::IfNotPresent,
+        ImagePullPolicy::Never => grant::ImagePullPolicy::Never,
+    }
 }
 
 fn toleration(toleration: v1::Toleration) -> Toleration {

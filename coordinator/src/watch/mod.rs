@@ -6,6 +6,7 @@
 //! | [`objects`] | Nodes and Pods with only the fields that are used |
 //! | [`nodes`] | Nodes and agent Pods → rows |
 //! | [`images`] | CachedImages and PullPolicies → rows, also those that don't decode |
+//! | [`sets`] | CachedImageSets, DiscoveryPolicies and what is compared of children → rows |
 //! | [`catalog`] | the catalog ConfigMap → row |
 //! | [`pull_secrets`] | the Role by which agents read pull Secrets → row |
 //!
@@ -17,9 +18,12 @@ pub mod images;
 pub mod nodes;
 pub mod objects;
 pub mod pull_secrets;
+pub mod sets;
 pub mod stream;
 
-use drop_planner::{CachedImage, Node, PullPolicy, StoredCatalog, StoredPullSecrets};
+use drop_planner::{
+    CachedImage, CachedImageSet, Discovery, Node, PullPolicy, StoredCatalog, StoredPullSecrets,
+};
 use drop_protocol::{NodeLease, names};
 use futures::StreamExt;
 use futures::stream::{BoxStream, select_all};
@@ -40,6 +44,10 @@ pub use stream::{Event, Versioned};
 pub enum Update {
     /// CachedImages.
     Image(Event<CachedImage>),
+    /// CachedImageSets.
+    Set(Event<CachedImageSet>),
+    /// DiscoveryPolicies.
+    Discovery(Event<Discovery>),
     /// PullPolicies.
     Policy(Event<PullPolicy>),
     /// Nodes.
@@ -59,6 +67,8 @@ pub enum Update {
 pub fn everything(client: &Client, namespace: &str) -> BoxStream<'static, Update> {
     let whole = Config::default;
     let images: Api<DeserializeGuard<drop_crds::CachedImage>> = Api::all(client.clone());
+    let sets: Api<DeserializeGuard<drop_crds::CachedImageSet>> = Api::all(client.clone());
+    let discoveries: Api<DeserializeGuard<drop_crds::DiscoveryPolicy>> = Api::all(client.clone());
     let policies: Api<DeserializeGuard<drop_crds::PullPolicy>> = Api::all(client.clone());
     let nodes: Api<objects::SlimNode> = Api::all(client.clone());
     let pods: Api<objects::SlimPod> = Api::namespaced(client.clone(), namespace);
@@ -71,6 +81,10 @@ pub fn everything(client: &Client, namespace: &str) -> BoxStream<'static, Update
     let pull_secrets = format!("metadata.name={}", names::PULL_SECRETS_ROLE);
     select_all([
         stream::rows(images, "CachedImages", whole(), |o| Some(images::image(o))).map(Update::Image).boxed(),
+        stream::rows(sets, "CachedImageSets", whole(), |o| Some(sets::set(o))).map(Update::Set).boxed(),
+        stream::rows(discoveries, "DiscoveryPolicies", whole(), |o| Some(sets::discovery(o)))
+            .map(Update::Discovery)
+            .boxed(),
         stream::rows(policies, "PullPolicies", whole(), |o| Some(images::policy(o)))
             .map(Update::Policy)
             .boxed(),

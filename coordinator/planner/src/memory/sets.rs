@@ -53,8 +53,7 @@ impl SetsMemory {
         self.last = Some(now);
         let before = self.attempts.get(child).filter(|before| before.generation == generation);
         let count = before.map_or(1, |before| before.count.saturating_add(1));
-        self.attempts
-            .insert(child.to_owned(), Attempts { generation, count, last: now, failed: !applied });
+        self.attempts.insert(child.to_owned(), Attempts { generation, count, last: now, failed: !applied });
     }
 
     pub(super) fn deleted(&mut self, uid: &str) {

@@ -127,10 +127,8 @@ impl<'w> Children<'w> {
             return;
         };
         // The garbage collector takes away those of an earlier set of this name.
-        let leaves = holder
-            .child
-            .as_ref()
-            .is_some_and(|child| child.being_deleted || child.set_uid != self.set.uid);
+        let leaves =
+            holder.child.as_ref().is_some_and(|child| child.being_deleted || child.set_uid != self.set.uid);
         if leaves { self.occupied.push(name) } else { self.taken.push(name) }
     }
 
@@ -142,10 +140,8 @@ impl<'w> Children<'w> {
             self.write(name, kind)
         });
         let deletions = self.going.iter().map(|(image, child)| {
-            let kind = ChildWriteKind::Delete {
-                uid: image.uid.clone(),
-                resource_version: child.resource_version,
-            };
+            let kind =
+                ChildWriteKind::Delete { uid: image.uid.clone(), resource_version: child.resource_version };
             self.write(&image.name, kind)
         });
         patches.chain(creations).chain(deletions)

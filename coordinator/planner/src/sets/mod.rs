@@ -113,9 +113,5 @@ impl<'w> Budget<'w> {
 
 /// A child as its set wants it to be.
 fn spec(set: &CachedImageSet, image: &crate::set::WrittenImage) -> Box<crate::set::ChildSpec> {
-    Box::new(crate::set::ChildSpec {
-        image: image.clone(),
-        settings: set.settings.clone(),
-        priority: None,
-    })
+    Box::new(crate::set::ChildSpec { image: image.clone(), settings: set.settings.clone(), priority: None })
 }

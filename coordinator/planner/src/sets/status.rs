@@ -188,7 +188,9 @@ fn progress(world: &World, children: &Children<'_>, tally: &Tally<'_>) -> Option
     });
     let refused = children.missing.iter().find(|(name, _)| world.memory.sets.failed(name));
     let first = first
-        .or_else(|| refused.map(|(name, _)| format!("{name} can't be created: the coordinator's log tells why")))
+        .or_else(|| {
+            refused.map(|(name, _)| format!("{name} can't be created: the coordinator's log tells why"))
+        })
         .or_else(|| children.missing.first().map(|(name, _)| format!("{name}: to be created")))
         .or_else(|| {
             let name = children.occupied.first()?;
@@ -233,7 +235,9 @@ fn nothing_yet(wanted: &Wanted<'_>, children: &Children<'_>) -> Option<String> {
         Found::NotYet(discovery) => Some(format!("DiscoveryPolicy {} has not looked yet", discovery.name)),
         _ if !children.staying.is_empty() => None,
         Found::Nothing(discovery) => Some(format!("DiscoveryPolicy {} has found no image", discovery.name)),
-        _ => Some("no image: list some in images, or name a DiscoveryPolicy in discoveryPolicyRef".to_owned()),
+        _ => {
+            Some("no image: list some in images, or name a DiscoveryPolicy in discoveryPolicyRef".to_owned())
+        }
     }
 }
 
