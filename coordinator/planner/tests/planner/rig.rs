@@ -8,7 +8,10 @@ use drop_planner::cluster::{
     AgentPod, CachedImage, Leadership, Node, PullPolicy, StoredCatalog, StoredPullSecrets, World,
 };
 use drop_planner::memory::WriteOutcome;
-use drop_planner::plan::{Issue, IssueKind, Plan, PlannedEvent, StatusWrite, Withdraw, WithdrawKind, plan};
+use drop_planner::plan::{
+    ChildWrite, Issue, IssueKind, Plan, PlannedEvent, SetStatusWrite, StatusWrite, Withdraw, WithdrawKind,
+    plan,
+};
 use drop_planner::status::ImageStatus;
 use drop_protocol::failure::{Failure, FailureReason, FailureScope};
 use drop_protocol::lease::DEFAULT_DURATION;
@@ -29,6 +32,10 @@ pub(crate) struct Rig {
     pub(crate) issued: Vec<(Monotonic, String, String)>,
     /// Every status that was written.
     pub(crate) statuses: Vec<StatusWrite>,
+    /// Every write to a child of a set, and when.
+    pub(crate) child_writes: Vec<(Monotonic, ChildWrite)>,
+    /// Every status of a set that was written.
+    pub(crate) set_statuses: Vec<SetStatusWrite>,
 }
 
 impl Rig {
@@ -42,6 +49,8 @@ impl Rig {
             events: Vec::new(),
             issued: Vec::new(),
             statuses: Vec::new(),
+            child_writes: Vec::new(),
+            set_statuses: Vec::new(),
         };
         rig.elect(1);
         rig
@@ -205,8 +214,9 @@ impl Rig {
             self.pull_secrets(secrets.iter().map(String::as_str));
             self.world.memory.pull_secrets_written(self.now);
         }
+        self.apply_sets(plan);
         for write in &plan.statuses {
-            self.set_status(&write.image, write.status.clone());
+            self.store_status(&write.image, write.status.clone());
             self.world.memory.status_written(&write.image, self.now);
             self.statuses.push(write.clone());
         }
@@ -283,7 +293,7 @@ impl Rig {
         self.world.cluster.leases.insert(node.to_owned(), Arc::new(lease));
     }
 
-    fn set_status(&mut self, image: &str, status: ImageStatus) {
+    fn store_status(&mut self, image: &str, status: ImageStatus) {
         if let Some(found) = self.world.cluster.images.get(image) {
             let found = CachedImage { status, ..CachedImage::clone(found) };
             self.world.cluster.images.insert(image.to_owned(), Arc::new(found));
@@ -415,9 +425,17 @@ impl Rig {
 
     /// Agents that take every grant and pull everything at once.
     pub(crate) fn eager(&mut self) {
+        self.work_where_granted(|_| Ok("sha256:one"));
+    }
+
+    /// All nodes work off their grants, as [`Self::work`].
+    pub(crate) fn work_where_granted(
+        &mut self,
+        pull: impl Fn(&GrantedImage) -> Result<&'static str, (FailureScope, FailureReason)>,
+    ) {
         let nodes: Vec<String> = self.live().iter().map(|node| (*node).to_owned()).collect();
         for node in nodes {
-            self.work(&node, |_| Ok("sha256:one"));
+            self.work(&node, &pull);
         }
     }
 
