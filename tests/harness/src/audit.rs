@@ -15,6 +15,7 @@ use serde::Deserialize;
 pub struct Mark {
     path: PathBuf,
     offset: u64,
+    namespace: String,
 }
 
 /// Requests by Drop's service accounts, by `who verb resource`.
@@ -53,9 +54,17 @@ impl Mark {
     /// # Errors
     /// If there is none.
     pub fn of(cluster: &ClusterInfo) -> Result<Self> {
+        Self::of_namespace(cluster, names::DEFAULT_NAMESPACE)
+    }
+
+    /// The same for Drop in another namespace.
+    ///
+    /// # Errors
+    /// If there is no log.
+    pub fn of_namespace(cluster: &ClusterInfo, namespace: &str) -> Result<Self> {
         let path = cluster.audit_log.clone();
         let offset = std::fs::metadata(&path).with_context(|| format!("{}", path.display()))?.len();
-        Ok(Self { path, offset })
+        Ok(Self { path, offset, namespace: namespace.to_owned() })
     }
 
     /// Drop's requests since then, the leader's renewals left out.
@@ -69,7 +78,7 @@ impl Mark {
         for line in BufReader::new(file).lines() {
             // The last line may still be in the making; everything before it is whole.
             let Ok(event) = serde_json::from_str::<Event>(&line?) else { continue };
-            let Some(kind) = drops_request(&event) else { continue };
+            let Some(kind) = drops_request(&event, &self.namespace) else { continue };
             let counts = if is_write(&event.verb) { &mut requests.writes } else { &mut requests.reads };
             *counts.entry(kind).or_default() += 1;
         }
@@ -81,8 +90,8 @@ fn is_write(verb: &str) -> bool {
     matches!(verb, "create" | "update" | "patch" | "delete" | "deletecollection")
 }
 
-fn drops_request(event: &Event) -> Option<String> {
-    let is_drop = event.user.username.starts_with("system:serviceaccount:drop-system:");
+fn drops_request(event: &Event, namespace: &str) -> Option<String> {
+    let is_drop = event.user.username.starts_with(&format!("system:serviceaccount:{namespace}:"));
     if event.stage != "ResponseComplete" || !is_drop {
         return None;
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use drop_crds::{CachedImage, CachedImageStatus, PullPolicy};
+use drop_crds::{CachedImage, CachedImageSet, CachedImageStatus, PullPolicy};
 use drop_devtools::images;
 use drop_devtools::network;
 use drop_devtools::settings::{self, Settings};
@@ -87,6 +87,11 @@ impl Cluster {
 
     /// CachedImages.
     pub fn images(&self) -> Api<CachedImage> {
+        Api::all(self.client.clone())
+    }
+
+    /// CachedImageSets.
+    pub fn sets(&self) -> Api<CachedImageSet> {
         Api::all(self.client.clone())
     }
 
@@ -202,6 +207,13 @@ impl Cluster {
 
     /// Removes what was created under this prefix, from the API and from the nodes.
     pub async fn clean(&self) -> Result<()> {
+        // Before their images, or those would be made again.
+        for set in self.sets().list(&ListParams::default()).await?.items {
+            let name = set.metadata.name.unwrap_or_default();
+            if name.starts_with(&self.prefix) {
+                ignore_absent(self.sets().delete(&name, &DeleteParams::default()).await.map(drop))?;
+            }
+        }
         let list = self.images().list(&ListParams::default()).await?;
         for image in list.items {
             let name = image.metadata.name.unwrap_or_default();

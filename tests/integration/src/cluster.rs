@@ -23,6 +23,8 @@ pub struct Cluster {
     pub config: Config,
     /// The administrator.
     pub client: Client,
+    /// The cluster as its program describes it; `None` if it is somebody else's.
+    pub info: Option<ClusterInfo>,
     kubeconfig: PathBuf,
     kubectl: PathBuf,
 }
@@ -35,36 +37,40 @@ pub fn test<F>(body: F) -> anyhow::Result<()>
 where
     F: AsyncFnOnce(&Cluster) -> anyhow::Result<()>,
 {
-    let (kubeconfig, kubectl) = locate().context(HINT)?;
+    let (kubeconfig, kubectl, info) = locate().context(HINT)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let cluster = Cluster::connect(kubeconfig, kubectl).await.context(HINT)?;
+        let cluster = Cluster::connect(kubeconfig, kubectl, info).await.context(HINT)?;
         body(&cluster).await
     })
 }
 
 /// Finds the cluster and moves this thread into its network.
-fn locate() -> anyhow::Result<(PathBuf, PathBuf)> {
+fn locate() -> anyhow::Result<(PathBuf, PathBuf, Option<ClusterInfo>)> {
     if let Some(kubeconfig) = env::var_os("DROP_TEST_KUBECONFIG") {
-        return Ok((kubeconfig.into(), "kubectl".into()));
+        return Ok((kubeconfig.into(), "kubectl".into(), None));
     }
     let state = env::var_os("DROP_CLUSTER_STATE")
         .map_or_else(|| settings::default_state(settings::DEFAULT_NAME), PathBuf::from);
     let info = ClusterInfo::load(&state)?;
     network::enter(&info.netns)?;
     let kubectl = info.binary("kubectl");
-    Ok((info.kubeconfig, kubectl))
+    Ok((info.kubeconfig.clone(), kubectl, Some(info)))
 }
 
 impl Cluster {
-    async fn connect(kubeconfig: PathBuf, kubectl: PathBuf) -> anyhow::Result<Self> {
+    async fn connect(
+        kubeconfig: PathBuf,
+        kubectl: PathBuf,
+        info: Option<ClusterInfo>,
+    ) -> anyhow::Result<Self> {
         let file = Kubeconfig::read_from(&kubeconfig)?;
         let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
         config.connect_timeout = Some(Duration::from_secs(5));
         config.read_timeout = Some(Duration::from_secs(30));
         let client = Client::try_from(config.clone())?;
         client.apiserver_version().await.context("the API server does not answer")?;
-        Ok(Self { config, client, kubeconfig, kubectl })
+        Ok(Self { config, client, info, kubeconfig, kubectl })
     }
 
     /// Runs kubectl with `input` on its standard input and returns what it wrote.

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Container, Namespace, Pod, PodSpec, ServiceAcco
 use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::AuthInfo;
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Config, ResourceExt as _};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -134,7 +134,23 @@ impl Identities<'_> {
         self.token(account, None).await
     }
 
+    /// How to be a service account that no Pod stands behind.
+    ///
+    /// # Errors
+    /// If the API server hands out no token.
+    pub async fn config(&self, account: &str) -> anyhow::Result<Config> {
+        self.token_config(account, None).await
+    }
+
     async fn token(&self, account: &str, bound: Option<BoundObjectReference>) -> anyhow::Result<Client> {
+        Ok(Client::try_from(self.token_config(account, bound).await?)?)
+    }
+
+    async fn token_config(
+        &self,
+        account: &str,
+        bound: Option<BoundObjectReference>,
+    ) -> anyhow::Result<Config> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
         let spec = TokenRequestSpec { bound_object_ref: bound, ..TokenRequestSpec::default() };
         let request = TokenRequest { spec, ..TokenRequest::default() };
@@ -142,7 +158,7 @@ impl Identities<'_> {
         let token = answer.status.ok_or_else(|| anyhow!("no token"))?.token;
         let mut config = self.cluster.config.clone();
         config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
-        Ok(Client::try_from(config)?)
+        Ok(config)
     }
 
     async fn remove(&self) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cleanup`] | leaving nothing behind |
 //! | [`cluster`] | finding and entering the development cluster |
+//! | [`coordinator`] | the coordinator's own code, running beside a test |
 //! | [`definitions`] | installing Drop's CustomResourceDefinitions, and the objects they define |
 //! | [`identities`] | the rights and tokens of Drop's programs |
 //! | [`manifests`] | YAML from files, documentation and kustomize |
@@ -14,6 +15,7 @@
 
 pub mod cleanup;
 pub mod cluster;
+pub mod coordinator;
 pub mod definitions;
 pub mod identities;
 pub mod manifests;
