@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drop_planner::{ChildWrite, DeleteLease, Issue, Withdraw, WriteKey, WriteOutcome};
+use drop_planner::{DeleteLease, Issue, Withdraw, WriteKey, WriteOutcome};
 use drop_protocol::names;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -17,17 +17,19 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use super::children::ChildRequest;
 use super::event::News;
-use super::requests::{CatalogRequest, IssueLane, Requests, SetStatusRequest, StatusRequest};
+use super::requests::{CatalogRequest, IssueLane, Requests, StatusRequest};
 use super::{Note, Noted, event};
 use crate::api::{self, Answer, REQUEST_TIMEOUT, attempt};
 use crate::clock::Clock;
 use crate::index::Written;
 use crate::lead::Proof;
 use crate::metrics::{Metrics, WriteKind, WriteOutcome as Counted};
+use crate::watch::sets::StoredSet;
 use crate::watch::stream::versioned;
-use crate::watch::{self as edge, catalog, images, pull_secrets, sets};
+use crate::watch::{self as edge, catalog, images, pull_secrets};
+
+mod sets;
 
 /// This many requests are under way at a time.
 const CONCURRENT: usize = 32;
@@ -42,7 +44,7 @@ pub struct Sender {
     roles: Api<Role>,
     images: Api<Stored>,
     children: Api<drop_crds::CachedImage>,
-    sets: Api<DeserializeGuard<drop_crds::CachedImageSet>>,
+    sets: Api<StoredSet>,
     events: Api<Event>,
     namespace: String,
     instance: String,
@@ -290,62 +292,6 @@ impl Sender {
             for event in &events {
                 all &= self.event(News::of_image(event)).await;
             }
-        }
-        all
-    }
-
-    async fn child(&self, write: ChildWrite, request: ChildRequest) -> bool {
-        let kind = match &request {
-            ChildRequest::Create(_) => WriteKind::CreateChild,
-            ChildRequest::Patch(_) => WriteKind::PatchChild,
-            ChildRequest::Delete(_) => WriteKind::DeleteChild,
-        };
-        if !self.may_write(kind) {
-            return false;
-        }
-        let name = write.child.as_str();
-        let (outcome, stored) = match &request {
-            ChildRequest::Create(object) => {
-                let params = api::creating();
-                let creation = self.children.create(&params, object);
-                let (outcome, created) = self.outcome(kind, name, attempt(REQUEST_TIMEOUT, creation).await);
-                (outcome, created.map(|object| DeserializeGuard(Ok(object))))
-            }
-            ChildRequest::Patch(patch) => {
-                let (params, patch) = (api::patching(), Patch::Merge(patch));
-                let patching = self.images.patch(name, &params, &patch);
-                self.outcome(kind, name, attempt(REQUEST_TIMEOUT, patching).await)
-            }
-            ChildRequest::Delete(params) => {
-                let deletion = self.images.delete(name, params);
-                (self.outcome(kind, name, attempt(REQUEST_TIMEOUT, deletion).await).0, None)
-            }
-        };
-        if let Some(row) = stored.and_then(|object| versioned(object, |object| Some(images::image(object)))) {
-            self.note(Noted::Object(Box::new(Written::Image(row))));
-        }
-        if outcome == WriteOutcome::Applied {
-            info!(image = name, set = %write.set, ?kind, "image of a set written");
-        }
-        self.note(Noted::ChildSettled { write: Box::new(write), outcome });
-        outcome == WriteOutcome::Applied
-    }
-
-    async fn set_status(&self, request: SetStatusRequest) -> bool {
-        if !self.may_write(WriteKind::SetStatus) {
-            return false;
-        }
-        let SetStatusRequest { set, uid, patch, event } = request;
-        let (params, patch) = (api::patching(), Patch::Merge(&patch));
-        let answer = attempt(REQUEST_TIMEOUT, self.sets.patch_status(&set, &params, &patch)).await;
-        let (outcome, stored) = self.outcome(WriteKind::SetStatus, &set, answer);
-        if let Some(row) = stored.and_then(|object| versioned(object, |object| Some(sets::set(object)))) {
-            self.note(Noted::Object(Box::new(Written::Set(row))));
-            self.note(Noted::SetStatusWritten(set.clone()));
-        }
-        let mut all = self.settle(outcome, WriteKey::SetStatus(set.clone()));
-        if let Some(event) = event.filter(|_| outcome == WriteOutcome::Applied) {
-            all &= self.event(News::of_set(&set, &uid, &event)).await;
         }
         all
     }

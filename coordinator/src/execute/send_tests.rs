@@ -6,7 +6,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use drop_planner::{EventType, Issue, IssueKind, PlannedEvent, WriteOutcome};
+use drop_planner::{
+    ChildSpec, ChildWrite, ChildWriteKind, EventType, Issue, IssueKind, PlannedEvent, SetEvent, WriteOutcome,
+    WrittenImage,
+};
 use drop_protocol::{Epoch, Grant, GrantId, Monotonic, NodeLease, grant};
 use jiff::Timestamp;
 use serde_json::json;
@@ -15,7 +18,8 @@ use tokio::sync::{mpsc, watch};
 use super::{IssueLane, Permit, Requests, Sender, StatusRequest};
 use crate::api::Clients;
 use crate::clock::Clock;
-use crate::execute::{Note, Noted};
+use crate::execute::requests::SetStatusRequest;
+use crate::execute::{Note, Noted, children};
 use crate::lead::{Proof, Term};
 use crate::metrics::Metrics;
 
@@ -246,4 +250,60 @@ async fn an_event_is_sent_only_after_its_status_was_stored() {
     );
     let scraped = setup.metrics.encode().unwrap();
     assert!(scraped.contains("drop_writes_total{kind=\"Event\",outcome=\"Applied\"} 1"), "{scraped}");
+}
+
+fn child(kind: ChildWriteKind) -> Requests {
+    let (child, set, set_uid) = ("tools-app".to_owned(), "tools".to_owned(), "set-uid".to_owned());
+    let write = ChildWrite { child, set, set_uid, generation: 1, kind };
+    let request = children::request(&write).unwrap();
+    Requests { children: vec![(write, request)], ..Requests::default() }
+}
+
+#[tokio::test]
+async fn a_child_is_known_before_its_creation_is_settled() {
+    let spec = Box::new(ChildSpec { image: WrittenImage::split("reg.test/app:1"), ..ChildSpec::default() });
+    let creation = || child(ChildWriteKind::Create { label: "tools".to_owned(), spec: spec.clone() });
+    let stored = json!({
+        "metadata": { "name": "tools-app", "uid": "u", "resourceVersion": "3" },
+        "spec": { "image": "reg.test/app", "tag": "1" },
+    });
+    let server = Server::answering(201, &stored);
+    let mut setup = Setup::new(&server).await;
+    assert!(setup.sender.send(creation()).await);
+    assert_eq!(server.asked(), ["POST /apis/drop.corewire.io/v1alpha1/cachedimages"]);
+    let notes: Vec<Noted> =
+        std::iter::from_fn(|| setup.notes.try_recv().ok()).map(|note| note.what).collect();
+    assert!(
+        matches!(
+            notes.as_slice(),
+            [Noted::Object(_), Noted::ChildSettled { outcome: WriteOutcome::Applied, .. }]
+        ),
+        "{notes:?}"
+    );
+
+    let server = Server::refusing(409);
+    let mut setup = Setup::new(&server).await;
+    assert!(!setup.sender.send(creation()).await);
+    assert_eq!(server.asked().len(), 1);
+    let settled = setup.notes.try_recv().unwrap().what;
+    assert!(matches!(settled, Noted::ChildSettled { outcome: WriteOutcome::Refused, .. }), "{settled:?}");
+}
+
+#[tokio::test]
+async fn an_event_about_a_set_is_sent_only_after_its_status_was_stored() {
+    let request = || {
+        let event = SetEvent { kind: EventType::Normal, reason: "Ready".to_owned(), note: "all".to_owned() };
+        let (set, uid, patch) = ("tools".to_owned(), "u".to_owned(), json!({}));
+        let status = SetStatusRequest { set, uid, patch, event: Some(event) };
+        Requests { set_statuses: vec![status], ..Requests::default() }
+    };
+    let status = "PATCH /apis/drop.corewire.io/v1alpha1/cachedimagesets/tools/status";
+    let server = Server::refusing(409);
+    let setup = Setup::new(&server).await;
+    setup.sender.send(request()).await;
+    assert_eq!(server.asked(), [status]);
+    let server = Server::answering(200, &json!({ "metadata": { "name": "tools", "resourceVersion": "3" } }));
+    let setup = Setup::new(&server).await;
+    assert!(setup.sender.send(request()).await);
+    assert_eq!(server.asked(), [status, "POST /apis/events.k8s.io/v1/namespaces/default/events"]);
 }

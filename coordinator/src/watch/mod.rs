@@ -67,7 +67,7 @@ pub enum Update {
 pub fn everything(client: &Client, namespace: &str) -> BoxStream<'static, Update> {
     let whole = Config::default;
     let images: Api<DeserializeGuard<drop_crds::CachedImage>> = Api::all(client.clone());
-    let sets: Api<DeserializeGuard<drop_crds::CachedImageSet>> = Api::all(client.clone());
+    let sets: Api<sets::StoredSet> = Api::all(client.clone());
     let discoveries: Api<DeserializeGuard<drop_crds::DiscoveryPolicy>> = Api::all(client.clone());
     let policies: Api<DeserializeGuard<drop_crds::PullPolicy>> = Api::all(client.clone());
     let nodes: Api<objects::SlimNode> = Api::all(client.clone());

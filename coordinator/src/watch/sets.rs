@@ -1,14 +1,17 @@
 //! CachedImageSets, DiscoveryPolicies and what is compared of children → rows, also those that don't decode or break a
 //! rule.
 
-use drop_crds::{CachedImageSpec, ImageEntry, validation};
+use drop_crds::{CachedImageSetSpec, CachedImageSetStatus, CachedImageSpec, ImageEntry, validation};
 use drop_planner::{
     CachedImageSet, Child, ChildSettings, ChildSpec, Discovery, DiscoveryState, SetImage, SetImages,
     WrittenImage, WrittenToleration,
 };
 use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::Resource;
 use kube::core::DeserializeGuard;
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::images::{pull_policy, unreadable};
 use crate::set_status;
@@ -16,16 +19,28 @@ use crate::set_status;
 /// Digits of an image ID, which monitoring may tell in place of a reference: `sha256:` and so many look like one.
 const IMAGE_ID_DIGITS: usize = 64;
 
+/// A CachedImageSet whose parts are read one by one: a spec that can't be read hides no status.
+#[derive(Debug, Clone, Default, Deserialize, Resource)]
+#[resource(inherit = drop_crds::CachedImageSet)]
+#[serde(default)]
+pub struct StoredSet {
+    /// `metadata`
+    pub metadata: ObjectMeta,
+    /// `spec`
+    pub spec: Value,
+    /// `status`
+    pub status: Value,
+}
+
 /// A CachedImageSet as a row.
 #[must_use]
-pub fn set(object: DeserializeGuard<drop_crds::CachedImageSet>) -> CachedImageSet {
-    let (meta, spec, status, problem) = match object.0 {
-        Ok(object) => (object.metadata, object.spec, object.status, None),
-        Err(invalid) => {
-            let problem = unreadable(&invalid.error);
-            (invalid.metadata, drop_crds::CachedImageSetSpec::default(), None, Some(problem))
-        }
+pub fn set(object: StoredSet) -> CachedImageSet {
+    let meta = object.metadata;
+    let (spec, problem) = match serde_json::from_value::<CachedImageSetSpec>(object.spec) {
+        Ok(spec) => (spec, None),
+        Err(error) => (CachedImageSetSpec::default(), Some(unreadable(&error.to_string()))),
     };
+    let status: Option<CachedImageSetStatus> = serde_json::from_value(object.status).unwrap_or_default();
     let problems = validation::cached_image_set(&spec);
     // What is wrong with single images leaves the others alone.
     let of_settings: Vec<_> =
@@ -240,8 +255,15 @@ mod tests {
         assert!(one.images.malformed[0].starts_with("spec.images[0].image"), "{:?}", one.images.malformed);
         let all = row(json!({ "tolerations": [{ "operator": "Maybe" }] }));
         assert!(all.problem.unwrap().contains("spec.tolerations[0].operator"));
-        let unreadable = set(serde_json::from_value(json!({ "metadata": { "name": "s" } })).unwrap());
-        assert!(unreadable.problem.unwrap().contains("apply it again"));
+    }
+
+    #[test]
+    fn a_set_without_a_spec_says_so_and_keeps_its_status() {
+        let object =
+            json!({ "metadata": { "name": "s" }, "status": { "imagesManaged": 3, "conditions": [] } });
+        let row = set(serde_json::from_value(object).unwrap());
+        assert!(row.problem.unwrap().contains("apply it again"));
+        assert_eq!(row.status.images_managed, 3);
     }
 
     #[test]

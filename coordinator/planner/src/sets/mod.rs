@@ -49,12 +49,17 @@ impl Sets {
         for set in world.cluster.sets.values().filter(|set| !set.being_deleted) {
             let wanted = Wanted::of(set, &world.cluster);
             let children = Children::of(set, &wanted, &world.cluster, owned.remove(set.uid.as_str()));
-            let before = plan.children.len();
-            if set.problem.is_none() {
-                plan.children.extend(children.writes().filter(|write| budget.allows(write)));
+            let mut more_to_come = false;
+            for write in children.writes().filter(|_| set.problem.is_none()) {
+                match budget.judge(&write) {
+                    Turn::Now => plan.children.push(write),
+                    Turn::Soon => {}
+                    Turn::LeftAlone => continue,
+                }
+                more_to_come = true;
             }
-            // What was just written is known in the next pass, and that is soon enough to tell about it.
-            if plan.children.len() == before {
+            // While children are written in pass after pass, it is soon enough to tell about them after the last.
+            if !more_to_come {
                 plan.statuses.extend(status::fold(world, set, &wanted, &children, now, wake));
             }
         }
@@ -89,25 +94,43 @@ struct Budget<'w> {
     left: usize,
 }
 
+/// When a write is to happen.
+enum Turn {
+    /// In this pass.
+    Now,
+    /// In one that follows shortly.
+    Soon,
+    /// After a while, or never: the same was tried before.
+    LeftAlone,
+}
+
 impl<'w> Budget<'w> {
     fn new(world: &'w World, wake: &'w Wake) -> Self {
         Self { world, wake, left: WRITES }
     }
 
-    fn allows(&mut self, write: &ChildWrite) -> bool {
+    fn judge(&mut self, write: &ChildWrite) -> Turn {
         let memory = &self.world.memory.sets;
         if let ChildWriteKind::Delete { uid, .. } = &write.kind
             && memory.is_deleted(uid)
         {
-            return false;
+            return Turn::LeftAlone;
         }
-        let not_before =
-            memory.not_before(&write.child, write.generation).max(memory.last.map(|at| at.after(GAP)));
-        if not_before.is_some_and(|at| self.wake.ahead(at)) {
-            return false;
+        let left_alone_until = memory.not_before(&write.child, write.generation);
+        if left_alone_until.is_some_and(|at| self.wake.ahead(at)) {
+            return Turn::LeftAlone;
+        }
+        if memory.last.is_some_and(|last| self.wake.ahead(last.after(GAP))) {
+            return Turn::Soon;
         }
         // What is left over comes with the pass that follows every write.
-        self.left.checked_sub(1).inspect(|left| self.left = *left).is_some()
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                Turn::Now
+            }
+            None => Turn::Soon,
+        }
     }
 }
 

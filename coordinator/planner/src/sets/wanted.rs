@@ -48,7 +48,8 @@ impl<'w> Wanted<'w> {
         for (normalised, written) in discovered {
             images.entry(normalised).or_insert(written);
         }
-        let is_certain = set.images.malformed.is_empty()
+        let is_certain = set.problem.is_none()
+            && set.images.malformed.is_empty()
             && match found {
                 Found::NotAsked | Found::Images(_) => true,
                 Found::Missing(_) | Found::NotYet(_) | Found::Failing { .. } | Found::Nothing(_) => false,

@@ -152,18 +152,18 @@ fn a_child_that_lost_its_label_gets_it_back() {
 
 #[test]
 fn a_discovery_that_tells_nothing_reliable_deletes_nothing() {
-    let states: [(&str, Option<(DiscoveryState, &[&str])>); 5] = [
-        ("missing", None),
-        ("not synced yet", Some((DiscoveryState::NeverSynced, &[]))),
-        ("failing", Some((failing(), &[]))),
-        ("failing with a shorter list", Some((failing(), &["reg.test/found:1"]))),
-        ("empty", Some((DiscoveryState::Synced, &[]))),
+    let states: [(&str, Option<DiscoveryState>, &[&str]); 5] = [
+        ("missing", None, &[]),
+        ("not synced yet", Some(DiscoveryState::NeverSynced), &[]),
+        ("failing", Some(failing()), &[]),
+        ("failing with a shorter list", Some(failing()), &["reg.test/found:1"]),
+        ("empty", Some(DiscoveryState::Synced), &[]),
     ];
-    for (what, state) in states {
+    for (what, state, found) in states {
         let mut rig = discovering();
         match state {
             None => drop(rig.world.cluster.discoveries.remove("d")),
-            Some((state, found)) => rig.discovery("d", state, found),
+            Some(state) => rig.discovery("d", state, found),
         }
         assert!(rig.settle_sets().is_empty(), "{what}");
         // An edit reaches the kept ones all the same.
@@ -351,4 +351,17 @@ fn a_deletion_is_asked_for_once_however_long_it_takes_to_show() {
         rig.advance(SECOND);
         assert!(rig.step().children.is_empty());
     }
+}
+
+#[test]
+fn a_whole_plan_of_a_set_reads_as_text() {
+    let mut rig = discovering();
+    rig.set("s", |set| set.images = images(&["nginx"]));
+    let name = rig.child_of("s", "reg.test/found:1");
+    rig.edit_child(&name, |spec| spec.priority = Some(1));
+    let mut plan = rig.plan();
+    // Only what is about sets; the rest has tests of its own.
+    plan.catalog = None;
+    plan.statuses.clear();
+    insta::assert_snapshot!(plan.to_string());
 }
