@@ -1,5 +1,6 @@
 //! The children of one set beside what it wants.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::wanted::Wanted;
@@ -16,8 +17,8 @@ pub(super) struct Children<'w> {
     pub(super) staying: Vec<Staying<'w>>,
     /// Those that go.
     going: Vec<(&'w CachedImage, &'w Child)>,
-    /// Names and images of those to be made.
-    pub(super) missing: Vec<(String, &'w WrittenImage)>,
+    /// Those to be made, by name.
+    pub(super) missing: BTreeMap<String, &'w WrittenImage>,
     /// Names that belong to a CachedImage of somebody else.
     pub(super) taken: Vec<String>,
     /// Names that belong to a CachedImage that is about to vanish.
@@ -61,7 +62,7 @@ impl<'w> Children<'w> {
             label,
             staying: Vec::new(),
             going: Vec::new(),
-            missing: Vec::new(),
+            missing: BTreeMap::new(),
             taken: Vec::new(),
             occupied: Vec::new(),
         };
@@ -119,10 +120,9 @@ impl<'w> Children<'w> {
 
     fn misses(&mut self, name: String, written: &'w WrittenImage, cluster: &Cluster) {
         let Some(holder) = cluster.images.get(&name) else {
-            if self.missing.iter().any(|(other, _)| *other == name) {
-                self.taken.push(name);
-            } else {
-                self.missing.push((name, written));
+            match self.missing.entry(name) {
+                Entry::Vacant(vacant) => drop(vacant.insert(written)),
+                Entry::Occupied(other) => self.taken.push(other.key().clone()),
             }
             return;
         };

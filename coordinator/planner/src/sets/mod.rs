@@ -22,7 +22,7 @@ use drop_protocol::Now;
 
 use crate::cluster::{CachedImage, World};
 use crate::plan::{ChildWrite, ChildWriteKind, SetStatusWrite};
-use crate::set::CachedImageSet;
+use crate::set::{CachedImageSet, ChildSpec, WrittenImage};
 use crate::wake::Wake;
 use children::Children;
 use wanted::Wanted;
@@ -135,6 +135,6 @@ impl<'w> Budget<'w> {
 }
 
 /// A child as its set wants it to be.
-fn spec(set: &CachedImageSet, image: &crate::set::WrittenImage) -> Box<crate::set::ChildSpec> {
-    Box::new(crate::set::ChildSpec { image: image.clone(), settings: set.settings.clone(), priority: None })
+fn spec(set: &CachedImageSet, image: &WrittenImage) -> Box<ChildSpec> {
+    Box::new(ChildSpec { image: image.clone(), settings: set.settings.clone(), priority: None })
 }

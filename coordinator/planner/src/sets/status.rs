@@ -186,12 +186,10 @@ fn progress(world: &World, children: &Children<'_>, tally: &Tally<'_>) -> Option
         }
         _ => format!("{}: just changed", image.name),
     });
-    let refused = children.missing.iter().find(|(name, _)| world.memory.sets.failed(name));
+    let refused = children.missing.keys().find(|name| world.memory.sets.failed(name));
     let first = first
-        .or_else(|| {
-            refused.map(|(name, _)| format!("{name} can't be created: the coordinator's log tells why"))
-        })
-        .or_else(|| children.missing.first().map(|(name, _)| format!("{name}: to be created")))
+        .or_else(|| refused.map(|name| format!("{name} can't be created: the coordinator's log tells why")))
+        .or_else(|| children.missing.keys().next().map(|name| format!("{name}: to be created")))
         .or_else(|| {
             let name = children.occupied.first()?;
             Some(format!("{name}: waits until the earlier one of this name is deleted"))
