@@ -15,8 +15,8 @@ use crate::schema;
 pub const MAX_FAILED_NODES: usize = 20;
 /// At most this many digests are listed in [`CachedImageStatus::digests`].
 pub const MAX_DIGESTS: usize = 10;
-/// At most this many reasons are listed in [`CachedImageStatus::waiting`].
-pub const MAX_WAITING: usize = 20;
+/// At most this many reasons are listed in [`CachedImageStatus::waiting`]: more than there are.
+pub const MAX_WAITING: usize = 30;
 
 /// What is wanted: a reference, on which nodes, and when.
 #[derive(Debug, Clone, Default, PartialEq, CustomResource, Serialize, Deserialize, JsonSchema)]
@@ -129,8 +129,12 @@ pub struct CachedImageStatus {
     pub nodes_targeted: i32,
     /// How many of them have it.
     pub nodes_ready: i32,
-    /// How many are working on it now.
+    /// How many lack it and are working on it now.
     pub nodes_pulling: i32,
+    /// How many lack it because their last attempt failed, and are not trying at this moment.
+    pub nodes_failing: i32,
+    /// How many lack it and have not had their turn: ready, pulling, failing and waiting add up to nodesTargeted.
+    pub nodes_waiting: i32,
     /// Names of the nodes that have it.
     #[schemars(schema_with = "schema::atomic_list::<String>")]
     pub cached_nodes: Vec<String>,
@@ -156,7 +160,7 @@ pub struct CachedImageStatus {
     pub digests: Vec<DigestNodes>,
     /// How many different digests nodes hold, listed or not.
     pub digests_total: i32,
-    /// Why nodes that lack the image are not pulling it now, most nodes first. At most 20 reasons are listed.
+    /// Why the failing and the waiting nodes are not pulling it now, most nodes first. Every reason is listed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::bounded_list::<WaitingNodes, MAX_WAITING>")]
     pub waiting: Vec<WaitingNodes>,

@@ -171,7 +171,9 @@ impl fmt::Display for StatusWrite {
             Some(Phase::Degraded) => "Degraded",
             None => "none",
         };
-        write!(f, "status {}: {phase} {}, pulling on {}", self.image, status.ready, status.nodes_pulling)?;
+        write!(f, "status {}: {phase} {}", self.image, status.ready)?;
+        let (pulling, failing) = (status.nodes_pulling, status.nodes_failing);
+        write!(f, ", {pulling} pulling, {failing} failing, {} waiting", status.nodes_waiting)?;
         conditions(f, &status.conditions)?;
         if let Some(digest) = &status.resolved_digest {
             write!(f, "\n  digest {digest}")?;

@@ -26,6 +26,10 @@ pub struct ImageStatus {
     pub nodes_ready: u32,
     /// Target nodes whose grant names the image and that lack it.
     pub nodes_pulling: u32,
+    /// Target nodes that lack it after a failed attempt and are not pulling it.
+    pub nodes_failing: u32,
+    /// All other target nodes, so that the four add up to `nodes_targeted`.
+    pub nodes_waiting: u32,
     /// Names of the target nodes on which it is cached, sorted; cut where the status would grow too large.
     pub cached_nodes: Vec<Arc<str>>,
     /// The most failures in a row on any target node.
@@ -42,7 +46,7 @@ pub struct ImageStatus {
     pub digests: Vec<DigestNodes>,
     /// How many different digests there are.
     pub digests_total: u32,
-    /// Why target nodes that lack the image are not pulling it, most nodes first; bounded.
+    /// Why failing and waiting target nodes are not pulling it, most nodes first; has room for every reason.
     pub waiting: Vec<WaitingNodes>,
     /// [`READY`] and [`PULL_PROGRESS`].
     pub conditions: Vec<Condition>,

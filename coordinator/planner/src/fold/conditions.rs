@@ -26,7 +26,7 @@ pub(super) fn phase(image: &CachedImage, tally: &Tally<'_>) -> Phase {
         Phase::Pending
     } else if tally.missing() == 0 {
         Phase::Ready
-    } else if tally.failing.iter().any(|failing| !failing.cached) {
+    } else if tally.failures.iter().any(|failing| !failing.cached) {
         Phase::Degraded
     } else if tally.pulling > 0 || tally.ready > 0 {
         Phase::Pulling
@@ -77,7 +77,7 @@ fn ready(survey: &Survey<'_>, facts: &ImageFacts<'_>, tally: &Tally<'_>) -> Sayi
     if tally.missing() == 0 {
         let mut text = format!("cached on {}", nodes(ready));
         if let Some(failing) = most_frequent(tally, true) {
-            let on = nodes(super::count(tally.failing.len()));
+            let on = nodes(super::count(tally.failures.len()));
             text = format!("{text}; the latest check failed on {on}: {}", failing.failure.message);
         }
         if let Some((_, problem)) = policy {
@@ -131,11 +131,11 @@ fn policy_problem(survey: &Survey<'_>, facts: &ImageFacts<'_>) -> Option<(&'stat
 /// A failure of the most frequent reason, on the first node that has it.
 fn most_frequent<'t, 'w>(tally: &'t Tally<'w>, cached: bool) -> Option<&'t FailingPair<'w>> {
     let mut counts = BTreeMap::new();
-    for failing in tally.failing.iter().filter(|failing| failing.cached == cached) {
+    for failing in tally.failures.iter().filter(|failing| failing.cached == cached) {
         *counts.entry(failing.failure.reason).or_insert(0_u32) += 1;
     }
     let (reason, _) = counts.into_iter().rev().max_by_key(|(_, count)| *count)?;
-    tally.failing.iter().find(|failing| failing.cached == cached && failing.failure.reason == reason)
+    tally.failures.iter().find(|failing| failing.cached == cached && failing.failure.reason == reason)
 }
 
 /// What keeps all nodes that lack the image from getting it, where it is not going to pass by itself.
@@ -159,10 +159,10 @@ fn blocked(tally: &Tally<'_>) -> Option<(&'static str, String)> {
             _ => return None,
         })
     };
-    if !tally.waiting.keys().all(|reason| text(reason).is_some()) {
+    if !tally.reasons.keys().all(|reason| text(reason).is_some()) {
         return None;
     }
-    let (reason, _) = tally.waiting.iter().rev().max_by_key(|(_, count)| **count)?;
+    let (reason, _) = tally.reasons.iter().rev().max_by_key(|(_, reason)| reason.nodes)?;
     Some((*reason, text(reason)?.to_owned()))
 }
 

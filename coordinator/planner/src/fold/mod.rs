@@ -23,7 +23,7 @@ const FAILED_NODES: usize = 20;
 /// At most this many digests are listed.
 const DIGESTS: usize = 10;
 /// At most this many reasons to wait are listed.
-const WAITING: usize = 20;
+const WAITING: usize = 30;
 /// The names of cached nodes take at most this many bytes, so that a status stays under 512 KiB.
 const CACHED_NODES_BYTES: usize = 440 * 1024;
 /// The least time between two writes of one status.
@@ -89,12 +89,14 @@ fn without_nodes(survey: &Survey<'_>, facts: &ImageFacts<'_>, tally: &Tally<'_>)
         nodes_targeted: tally.targeted,
         nodes_ready: tally.ready,
         nodes_pulling: tally.pulling,
+        nodes_failing: tally.failing,
+        nodes_waiting: tally.waiting,
         cached_nodes: Vec::new(),
-        consecutive_failures: tally.failing.iter().map(|f| f.failure.attempts).max().unwrap_or_default(),
+        consecutive_failures: tally.failures.iter().map(|f| f.failure.attempts).max().unwrap_or_default(),
         last_pulled_at: stored.last_pulled_at.max(memory.and_then(|memory| memory.pulled_at)),
         last_attempted_at: stored.last_attempted_at.max(memory.and_then(|memory| memory.attempted_at)),
         failed_nodes: failed_nodes(survey, image, tally),
-        failed_nodes_total: count(tally.failing.len()),
+        failed_nodes_total: count(tally.failures.len()),
         digests: facts
             .digests
             .held
@@ -115,7 +117,7 @@ fn without_nodes(survey: &Survey<'_>, facts: &ImageFacts<'_>, tally: &Tally<'_>)
 
 fn failed_nodes(survey: &Survey<'_>, image: &CachedImage, tally: &Tally<'_>) -> Vec<FailedNode> {
     let mut failed: Vec<FailedNode> = tally
-        .failing
+        .failures
         .iter()
         .filter_map(|failing| {
             let node = &survey.nodes.get(failing.node)?.node.name;
@@ -139,9 +141,9 @@ fn failed_nodes(survey: &Survey<'_>, image: &CachedImage, tally: &Tally<'_>) -> 
 
 fn waiting(tally: &Tally<'_>) -> Vec<WaitingNodes> {
     let mut waiting: Vec<WaitingNodes> = tally
-        .waiting
+        .reasons
         .iter()
-        .map(|(reason, nodes)| WaitingNodes { reason: (*reason).to_owned(), nodes: *nodes })
+        .map(|(word, reason)| WaitingNodes { reason: (*word).to_owned(), nodes: reason.nodes })
         .collect();
     waiting.sort_by(|a, b| (b.nodes, &a.reason).cmp(&(a.nodes, &b.reason)));
     waiting.truncate(WAITING);
@@ -156,8 +158,9 @@ fn count(n: usize) -> u32 {
 fn same_but_nodes(a: &ImageStatus, b: &ImageStatus) -> bool {
     a.observed_generation == b.observed_generation
         && a.phase == b.phase
-        && (a.nodes_targeted, a.nodes_ready, a.nodes_pulling)
-            == (b.nodes_targeted, b.nodes_ready, b.nodes_pulling)
+        && (a.nodes_targeted, a.nodes_ready) == (b.nodes_targeted, b.nodes_ready)
+        && (a.nodes_pulling, a.nodes_failing, a.nodes_waiting)
+            == (b.nodes_pulling, b.nodes_failing, b.nodes_waiting)
         && a.ready == b.ready
         && a.resolved_digest == b.resolved_digest
         && a.consecutive_failures == b.consecutive_failures
@@ -187,7 +190,8 @@ fn only_flickers(stored: &ImageStatus, status: &ImageStatus) -> bool {
     if flickers.contains(&stored.phase) && flickers.contains(&calm.phase) {
         calm.phase = stored.phase;
     }
-    calm.nodes_pulling = stored.nodes_pulling;
+    (calm.nodes_pulling, calm.nodes_failing, calm.nodes_waiting) =
+        (stored.nodes_pulling, stored.nodes_failing, stored.nodes_waiting);
     calm.waiting.clone_from(&stored.waiting);
     let progress = stored.condition(status::PULL_PROGRESS).cloned();
     for condition in &mut calm.conditions {

@@ -6,27 +6,40 @@ use std::sync::Arc;
 use drop_protocol::failure::Failure;
 
 use super::CACHED_NODES_BYTES;
-use crate::survey::{ImageFacts, Need, Survey};
+use crate::survey::{ImageFacts, Need, Pair, Survey};
 use crate::waiting::WaitReason;
 
-/// One image in figures.
+/// One image in figures. Each target is exactly one of ready, pulling, failing and waiting.
 pub(super) struct Tally<'w> {
     pub(super) targeted: u32,
+    /// Targets that have the image.
     pub(super) ready: u32,
-    /// Pairs in flight that lack the image.
+    /// Those in flight that lack it.
     pub(super) pulling: u32,
-    /// Pairs whose last attempt failed.
-    pub(super) failing: Vec<FailingPair<'w>>,
+    /// Those that lack it after a failed attempt and are not in flight.
+    pub(super) failing: u32,
+    /// All others.
+    pub(super) waiting: u32,
+    /// Pairs whose last attempt failed, cached and in flight or not.
+    pub(super) failures: Vec<FailingPair<'w>>,
     /// Numbers of the nodes that lack the image because it was evicted.
     pub(super) evicted: Vec<usize>,
-    /// Pairs that lack the image and wait, by the word of the reason.
-    pub(super) waiting: BTreeMap<&'static str, u32>,
+    /// Why failing and waiting targets are not pulling, by the word of the reason.
+    pub(super) reasons: BTreeMap<&'static str, Reason>,
     /// About how large the status is.
     pub(super) bytes: u64,
     /// How many cached nodes are listed by name.
     listed: usize,
-    /// The reason of the pairs looked at last, and how many in a row have it: mostly it is the same for many.
-    run: (&'static str, u32),
+    /// The reason of the pairs looked at last: mostly it is the same for many in a row.
+    run: Option<Reason>,
+}
+
+/// Why targets are not pulling.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reason {
+    pub(super) why: WaitReason,
+    /// How many targets.
+    pub(super) nodes: u32,
 }
 
 /// A pair whose last attempt failed.
@@ -44,18 +57,19 @@ impl<'w> Tally<'w> {
             targeted: super::count(facts.pairs.len()),
             ready: 0,
             pulling: 0,
-            failing: Vec::new(),
+            failing: 0,
+            waiting: 0,
+            failures: Vec::new(),
             evicted: Vec::new(),
-            waiting: BTreeMap::new(),
+            reasons: BTreeMap::new(),
             bytes: 1024,
             listed: 0,
-            run: ("", 0),
+            run: None,
         };
         let mut name_bytes = 0;
         for pair in facts.pairs.iter() {
             let Some(node) = survey.nodes.get(pair.node) else { continue };
             if pair.cached {
-                tally.ready += 1;
                 name_bytes += node.node.name.len() + 3;
                 if name_bytes <= CACHED_NODES_BYTES {
                     tally.listed += 1;
@@ -64,45 +78,54 @@ impl<'w> Tally<'w> {
             }
             let eventful = pair.reported.eventful && !node.forgotten;
             let entry = eventful.then(|| node.entry(&facts.image.uid, pair.reported)).flatten();
-            let Some(entry) = entry else {
-                tally.note_need(pair.cached, pair.need);
-                continue;
-            };
-            if let Some(failure) = &entry.failure {
-                tally.failing.push(FailingPair { node: pair.node, failure, cached: pair.cached });
+            let mut failed = false;
+            if let Some(entry) = entry {
+                if let Some(failure) = &entry.failure {
+                    failed = true;
+                    tally.failures.push(FailingPair { node: pair.node, failure, cached: pair.cached });
+                }
+                if entry.digest.is_none() && entry.evictions.is_some() {
+                    tally.evicted.push(pair.node);
+                }
             }
-            if entry.digest.is_none() && entry.evictions.is_some() {
-                tally.evicted.push(pair.node);
-            }
-            tally.note_need(pair.cached, pair.need);
+            tally.classify(pair, failed);
         }
         tally.end_run();
         tally
     }
 
-    fn waits(&mut self, reason: &'static str) {
-        if !std::ptr::eq(self.run.0, reason) {
-            self.end_run();
-            self.run = (reason, 0);
+    fn classify(&mut self, pair: &Pair, failed: bool) {
+        if pair.cached {
+            self.ready += 1;
+            return;
         }
-        self.run.1 += 1;
+        let why = match pair.need {
+            Need::InFlight => {
+                self.pulling += 1;
+                return;
+            }
+            Need::Waits(why) => why,
+            // Whatever is still due at the end of a pass got no slot.
+            Need::Due { .. } | Need::Nothing => WaitReason::WaitingForSlot,
+        };
+        if failed {
+            self.failing += 1;
+        } else {
+            self.waiting += 1;
+        }
+        match &mut self.run {
+            Some(run) if std::ptr::eq(run.why.as_str(), why.as_str()) => run.nodes += 1,
+            _ => {
+                self.end_run();
+                self.run = Some(Reason { why, nodes: 1 });
+            }
+        }
     }
 
     fn end_run(&mut self) {
-        let (reason, pairs) = std::mem::take(&mut self.run);
-        if pairs > 0 {
-            *self.waiting.entry(reason).or_default() += pairs;
-        }
-    }
-
-    fn note_need(&mut self, cached: bool, need: Need) {
-        match need {
-            Need::InFlight if !cached => self.pulling += 1,
-            Need::Waits(reason) if !cached => self.waits(reason.as_str()),
-            // Whatever is still due at the end of a pass got no slot.
-            Need::Due { .. } if !cached => self.waits(WaitReason::WaitingForSlot.as_str()),
-            Need::InFlight | Need::Waits(_) | Need::Due { .. } | Need::Nothing => {}
-        }
+        let Some(run) = self.run.take() else { return };
+        let known = self.reasons.entry(run.why.as_str());
+        known.and_modify(|reason| reason.nodes += run.nodes).or_insert(run);
     }
 
     pub(super) fn missing(&self) -> u32 {

@@ -270,6 +270,28 @@ proptest! {
         world(&events);
     }
 
+    /// The rig looks at every status that is written; here one is due at every step.
+    #[test]
+    fn ready_failing_pulling_and_waiting_add_up_at_every_moment(
+        events in prop::collection::vec(event(), 1..60),
+    ) {
+        let mut checked = Checked::new();
+        for event in &events {
+            checked.happen(event);
+            checked.rig.forget_statuses();
+            checked.rig.advance(3 * SECOND);
+            checked.plan((true, true));
+            let written = checked.rig.statuses.split_off(0);
+            prop_assert_eq!(written.len(), checked.rig.world.cluster.images.len());
+            for write in &written {
+                let status = &write.status;
+                let held = |node: &&str| checked.rig.holds(node, &write.image);
+                let held = NODES.iter().filter(|node| held(node)).count();
+                prop_assert!(u32::try_from(held).unwrap() >= status.nodes_ready, "{:?}", status);
+                prop_assert_eq!(status.nodes_targeted, 4, "{:?}", status);
+            }
+        }
+    }
 }
 
 proptest! {

@@ -216,6 +216,7 @@ impl Rig {
         }
         self.apply_sets(plan);
         for write in &plan.statuses {
+            counts_every_target_once(&write.status);
             self.store_status(&write.image, write.status.clone());
             self.world.memory.status_written(&write.image, self.now);
             self.statuses.push(write.clone());
@@ -298,6 +299,24 @@ impl Rig {
             let found = CachedImage { status, ..CachedImage::clone(found) };
             self.world.cluster.images.insert(image.to_owned(), Arc::new(found));
         }
+    }
+
+    /// Every status reads as if an earlier generation had been the last to be written, so that it is due again.
+    pub(crate) fn forget_statuses(&mut self) {
+        let names: Vec<String> = self.world.cluster.images.keys().cloned().collect();
+        for name in names {
+            let status = ImageStatus { observed_generation: Some(0), ..self.status(&name).clone() };
+            self.set_status(&name, status);
+        }
+    }
+
+    /// Whether the node says that it holds the image as it is wanted now.
+    pub(crate) fn holds(&self, node: &str, image: &str) -> bool {
+        let image = &self.world.cluster.images[image];
+        let report = self.world.cluster.leases.get(node).and_then(|lease| lease.report.as_ref());
+        report
+            .and_then(|report| report.images.get(image.uid.as_str()))
+            .is_some_and(|entry| *entry.reference == *image.reference && entry.digest.is_some())
     }
 
     pub(crate) fn status(&self, image: &str) -> &ImageStatus {
@@ -444,4 +463,14 @@ impl Rig {
         let plan = self.plan();
         plan.waiting.iter().map(|(i, n, reason)| (format!("{i}/{n}"), reason.as_str())).collect()
     }
+}
+
+/// Whoever reads a status can add it up.
+fn counts_every_target_once(status: &ImageStatus) {
+    let lacking = status.nodes_pulling + status.nodes_failing + status.nodes_waiting;
+    assert_eq!(status.nodes_ready + lacking, status.nodes_targeted, "{status:?}");
+    let explained: u32 = status.waiting.iter().map(|waiting| waiting.nodes).sum();
+    assert_eq!(explained, status.nodes_failing + status.nodes_waiting, "{status:?}");
+    assert!(status.nodes_failing <= status.failed_nodes_total, "{status:?}");
+    assert_eq!(status.ready, format!("{}/{}", status.nodes_ready, status.nodes_targeted));
 }

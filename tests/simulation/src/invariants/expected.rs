@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use drop_planner::status::READY;
 use drop_planner::{
-    CachedImage, Cluster, ConditionStatus, Node, Phase, PullPolicy, StatusWrite, TaintEffect, Toleration,
-    TolerationOperator,
+    CachedImage, Cluster, ConditionStatus, ImageStatus, Node, Phase, PullPolicy, StatusWrite, TaintEffect,
+    Toleration, TolerationOperator,
 };
 use drop_protocol::{ImagePullPolicy, NodeLease, ReportEntry};
 
@@ -76,6 +76,9 @@ impl Simulation {
             || write.status.phase == Some(Phase::Ready);
         let lacking = targets(cluster, image).find(|node| !cached(&node.name)).map(|node| node.name.clone());
         let invented = write.status.cached_nodes.iter().find(|node| !cached(node)).cloned();
+        if let Some(what) = wrong_sum(&write.status) {
+            self.report(5, format!("status of {}: {what}", write.image));
+        }
         if let (true, Some(node), false) = (claims, lacking, write.status.nodes_targeted == 0) {
             self.report(5, format!("{} was called Ready, but {node} is known to lack it", write.image));
         }
@@ -178,11 +181,15 @@ fn wrong_status(cluster: &Cluster, image: &CachedImage) -> Option<String> {
     if (ready == Some(ConditionStatus::True)) != (missing == 0 && !targeted.is_empty()) {
         return complain(format!("Ready is {ready:?} with {missing} of {} missing", targeted.len()));
     }
-    let explained: u32 = status.waiting.iter().map(|waiting| waiting.nodes).sum::<u32>()
-        + status.nodes_pulling
-        + status.failed_nodes_total;
-    if missing > 0 && explained == 0 {
-        return complain(format!("{missing} missing, and no reason given"));
-    }
-    None
+    wrong_sum(status).and_then(complain)
+}
+
+/// What does not add up: every target is ready, pulling, failing or waiting, and the last two have a reason each.
+fn wrong_sum(status: &ImageStatus) -> Option<String> {
+    let reasons: u32 = status.waiting.iter().map(|waiting| waiting.nodes).sum();
+    let explained = status.nodes_ready + status.nodes_pulling + reasons;
+    let counted = status.nodes_ready + status.nodes_pulling + status.nodes_failing + status.nodes_waiting;
+    let targeted = status.nodes_targeted;
+    (counted != targeted || explained != targeted)
+        .then(|| format!("{targeted} targets, but {counted} are counted and {explained} explained"))
 }
