@@ -242,4 +242,23 @@ mod tests {
             assert!(empty.contains_key(field), "{field} would survive");
         }
     }
+
+    #[test]
+    fn the_largest_status_stays_below_half_a_mebibyte() {
+        let name = |n: usize| format!("{n:04}-{}", "n".repeat(248));
+        let mut status = full();
+        // As many names as the planner lists, and every other list at its longest.
+        status.cached_nodes = (0..440 * 1024 / 256).map(|n| name(n).into()).collect();
+        status.failed_nodes = (0..drop_crds::cached_image::MAX_FAILED_NODES)
+            .map(|n| FailedNode { node: name(n), message: "m".repeat(256), ..status.failed_nodes[0].clone() })
+            .collect();
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let held = DigestNodes { digest, nodes: 5000, newest: false };
+        status.digests = vec![held; drop_crds::cached_image::MAX_DIGESTS];
+        let waiting = WaitingNodes { reason: "WaitingForPlatformProbe".to_owned(), nodes: 5000 };
+        status.waiting = vec![waiting; drop_crds::cached_image::MAX_WAITING];
+        status.conditions = vec![Condition { message: "m".repeat(2048), ..status.conditions[0].clone() }; 2];
+        let bytes = patch(&status).unwrap().to_string().len();
+        assert!((460_000..512 * 1024).contains(&bytes), "{bytes}");
+    }
 }

@@ -7,7 +7,9 @@ use drop_protocol::Catalog;
 
 use crate::cluster::{CachedImage, World};
 use crate::memory::WriteKey;
+use crate::survey::{Need, Survey};
 use crate::targets;
+use crate::waiting::WaitReason;
 use crate::wake::Wake;
 
 /// While things change, it is rewritten no more often than this.
@@ -21,21 +23,36 @@ pub(crate) fn answer_within(world: &World) -> Duration {
     Duration::from_millis(2000 + u64::try_from(nodes).unwrap_or(u64::MAX).saturating_mul(5))
 }
 
-/// The CachedImages that find room in the catalog: all that can be acted on, up to its size.
-pub(crate) fn listable(world: &World) -> impl Iterator<Item = &CachedImage> {
+/// The CachedImages that find room in the catalog: all that can be acted on, the first by name up to its size.
+fn listable(world: &World) -> impl Iterator<Item = &CachedImage> {
     let mut room = ROOM;
-    world
-        .cluster
-        .images
-        .values()
-        .map(AsRef::as_ref)
-        .filter(|image| {
-            image.problem.is_none() && !image.reference.is_empty() && !image.reference.contains([' ', '\n'])
-        })
-        .take_while(move |image| {
-            let bytes = image.reference.len() + image.uid.len() + 2;
-            room.checked_sub(bytes).inspect(|left| room = *left).is_some()
-        })
+    actionable(world).take_while(move |image| {
+        let bytes = image.reference.len() + image.uid.len() + 2;
+        room.checked_sub(bytes).inspect(|left| room = *left).is_some()
+    })
+}
+
+fn actionable(world: &World) -> impl Iterator<Item = &CachedImage> {
+    world.cluster.images.values().map(AsRef::as_ref).filter(|image| {
+        image.problem.is_none() && !image.reference.is_empty() && !image.reference.contains([' ', '\n'])
+    })
+}
+
+/// Says of the images for which the catalog has no room that this is what they wait for.
+pub(crate) fn explain(survey: &mut Survey<'_>) {
+    let listed = listable(survey.world).count();
+    let left_out: BTreeSet<&str> =
+        actionable(survey.world).skip(listed).map(|image| image.uid.as_str()).collect();
+    if left_out.is_empty() {
+        return;
+    }
+    for facts in survey.images.iter_mut().filter(|facts| left_out.contains(facts.image.uid.as_str())) {
+        for pair in facts.pairs.iter_mut() {
+            if pair.need == Need::Waits(WaitReason::NotYetAnswered) {
+                pair.need = Need::Waits(WaitReason::CatalogFull);
+            }
+        }
+    }
 }
 
 /// The new content, if it is to be written now.

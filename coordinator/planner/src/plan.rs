@@ -256,6 +256,7 @@ pub fn plan(world: &World, now: Now) -> Plan {
     let wake = Wake::new(now.monotonic);
     let mut room = Vec::new();
     let mut survey = Survey::new(world, leadership, now, &wake, &mut room);
+    catalog::explain(&mut survey);
     holds::apply(&mut survey, &wake);
     let mut verdicts = withdraw::judge(&survey, &wake);
     let handout = grants::hand_out(&mut survey, &verdicts.orphans, &wake);

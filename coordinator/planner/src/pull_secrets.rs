@@ -13,13 +13,14 @@ const GAP: Duration = Duration::from_secs(5);
 /// Whether agents may not read some Secret of `image` yet. Without the Role nobody waits for it: then whoever
 /// administers the cluster lets agents read Secrets in another way, or their failures tell which one they may not read.
 pub(crate) fn are_pending(cluster: &Cluster, image: &CachedImage) -> bool {
-    !image.secrets.is_empty()
-        && cluster.pull_secrets.as_ref().is_some_and(|stored| {
-            stored
-                .secrets
-                .as_ref()
-                .is_none_or(|allowed| !image.secrets.iter().all(|name| allowed.contains(name)))
-        })
+    !image.secrets.is_empty() && cluster.pull_secrets.is_some() && !pending(cluster, image).is_empty()
+}
+
+/// Names of the Secrets of `image` that the Role does not let agents read.
+pub(crate) fn pending<'w>(cluster: &'w Cluster, image: &'w CachedImage) -> Vec<&'w str> {
+    let allowed = cluster.pull_secrets.as_ref().and_then(|stored| stored.secrets.as_ref());
+    let pending = image.secrets.iter().filter(|name| allowed.is_none_or(|allowed| !allowed.contains(*name)));
+    pending.map(String::as_str).collect()
 }
 
 /// What the Role is to name, if it is to be written now.

@@ -9,6 +9,31 @@ pub const READY: &str = "Ready";
 /// Condition type that tells what is going on.
 pub const PULL_PROGRESS: &str = "PullProgress";
 
+/// Reasons of the conditions that are neither a [`WaitReason`](crate::WaitReason) nor a
+/// [`FailureReason`](drop_protocol::FailureReason).
+pub mod reason {
+    /// [`READY`](super::READY): every target has the image.
+    pub const CACHED: &str = "Cached";
+    /// [`READY`](super::READY): some targets lack it, and the rest follows.
+    pub const IN_PROGRESS: &str = "InProgress";
+    /// [`READY`](super::READY): no node is to have it.
+    pub const NO_TARGETS: &str = "NoTargets";
+    /// [`READY`](super::READY): nodes fail, for reasons none of which most of them share.
+    pub const PULL_FAILED: &str = "PullFailed";
+    /// [`PULL_PROGRESS`](super::PULL_PROGRESS): nodes are pulling.
+    pub const PULLING: &str = "Pulling";
+    /// [`PULL_PROGRESS`](super::PULL_PROGRESS): every target has the image.
+    pub const COMPLETE: &str = "Complete";
+    /// [`PULL_PROGRESS`](super::PULL_PROGRESS): no node is pulling, and the next attempt may fail again.
+    pub const STALLED: &str = "Stalled";
+    /// [`PULL_PROGRESS`](super::PULL_PROGRESS): no node is pulling at this moment.
+    pub const IDLE: &str = "Idle";
+
+    /// All of them.
+    pub const ALL: [&str; 8] =
+        [CACHED, IN_PROGRESS, NO_TARGETS, PULL_FAILED, PULLING, COMPLETE, STALLED, IDLE];
+}
+
 /// `status` of a CachedImage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageStatus {

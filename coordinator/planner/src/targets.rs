@@ -18,13 +18,25 @@ pub(crate) fn is_target(image: &CachedImage, policy: Option<&PullPolicy>, node: 
     if anywhere && node.taints.is_empty() {
         return true;
     }
-    selects(&image.node_selector, node)
-        && policy.is_none_or(|policy| selects(&policy.node_selector, node))
-        && node.taints.iter().all(|taint| {
-            !keeps_away(taint)
-                || image.tolerations.iter().any(|toleration| tolerates(toleration, taint))
-                || policy.is_some_and(|p| p.tolerations.iter().any(|t| tolerates(t, taint)))
-        })
+    is_selected(image, policy, node) && repelling_taint(image, policy, node).is_none()
+}
+
+/// Whether `node` has all the labels that are asked for.
+pub(crate) fn is_selected(image: &CachedImage, policy: Option<&PullPolicy>, node: &Node) -> bool {
+    selects(&image.node_selector, node) && policy.is_none_or(|policy| selects(&policy.node_selector, node))
+}
+
+/// The first taint of `node` that nobody tolerates.
+pub(crate) fn repelling_taint<'n>(
+    image: &CachedImage,
+    policy: Option<&PullPolicy>,
+    node: &'n Node,
+) -> Option<&'n Taint> {
+    node.taints.iter().find(|taint| {
+        keeps_away(taint)
+            && !image.tolerations.iter().any(|toleration| tolerates(toleration, taint))
+            && !policy.is_some_and(|p| p.tolerations.iter().any(|t| tolerates(t, taint)))
+    })
 }
 
 fn selects(selector: &BTreeMap<String, String>, node: &Node) -> bool {

@@ -99,6 +99,35 @@ impl WaitReason {
         }
     }
 
+    /// Whether the pair needs a grant and gets one as time passes and others finish, without anybody's doing.
+    #[must_use]
+    pub const fn is_in_line(self) -> bool {
+        match self {
+            Self::BackingOff { .. }
+            | Self::EvictionBackoff { .. }
+            | Self::WaitingForProbe
+            | Self::WaitingForPlatformProbe
+            | Self::WaitingForRegistryProbe
+            | Self::WaitingForNodeProbe
+            | Self::NodeBusy
+            | Self::WaitingForSlot
+            | Self::MinDelay { .. } => true,
+            Self::InvalidSpec
+            | Self::PolicyNotFound
+            | Self::InvalidPolicy
+            | Self::ErrImageNeverPull
+            | Self::PullSecretsPending
+            | Self::LeasePending
+            | Self::AgentNotReady
+            | Self::ReportUnreadable
+            | Self::ReportFull
+            | Self::CatalogFull
+            | Self::LowDisk
+            | Self::NotYetAnswered
+            | Self::NotAnswering { .. } => false,
+        }
+    }
+
     /// When it ends by the passing of time alone, if that is known.
     #[must_use]
     pub const fn until(self) -> Option<Monotonic> {

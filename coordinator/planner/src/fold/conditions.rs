@@ -1,10 +1,9 @@
 //! Phase and conditions: short, for people, and the same for as long as nothing changes.
 
-use std::collections::BTreeMap;
-
-use super::tally::{FailingPair, Tally};
+use super::tally::Tally;
+use super::{obstacle, pace, words};
 use crate::cluster::CachedImage;
-use crate::status::{Condition, ConditionStatus, PULL_PROGRESS, Phase, READY};
+use crate::status::{Condition, ConditionStatus, PULL_PROGRESS, Phase, READY, reason};
 use crate::survey::{ImageFacts, Survey};
 use crate::waiting::WaitReason;
 
@@ -43,7 +42,7 @@ pub(super) fn conditions(
     phase: Phase,
 ) -> Vec<Condition> {
     let stored = &facts.image.status;
-    let ours = [(READY, ready(survey, facts, tally)), (PULL_PROGRESS, progress(tally, phase))];
+    let ours = [(READY, ready(survey, facts, tally)), (PULL_PROGRESS, progress(survey, facts, tally, phase))];
     let mut conditions: Vec<Condition> = ours
         .into_iter()
         .map(|(kind, saying)| Condition {
@@ -68,104 +67,81 @@ fn ready(survey: &Survey<'_>, facts: &ImageFacts<'_>, tally: &Tally<'_>) -> Sayi
     if let Some(problem) = &image.problem {
         return saying(ConditionStatus::False, WaitReason::InvalidSpec.as_str(), problem.clone());
     }
-    let policy = policy_problem(survey, facts);
+    let policy = survey
+        .pacings
+        .all
+        .get(facts.pacing)
+        .and_then(|pacing| Some((pacing.obstacle?.as_str(), obstacle::policy(pacing)?)));
     if tally.targeted == 0 {
-        let text = "no node matches nodeSelector and tolerations".to_owned();
-        return saying(ConditionStatus::False, "NoTargets", text);
+        let mut text = words::no_targets(survey, facts);
+        if let Some((_, problem)) = policy {
+            text = format!("{text}; {problem}");
+        }
+        return saying(ConditionStatus::False, reason::NO_TARGETS, text);
     }
-    let (ready, targeted) = (tally.ready, tally.targeted);
     if tally.missing() == 0 {
-        let mut text = format!("cached on {}", nodes(ready));
-        if let Some(failing) = most_frequent(tally, true) {
-            let on = nodes(super::count(tally.failures.len()));
-            text = format!("{text}; the latest check failed on {on}: {}", failing.failure.message);
+        let mut text =
+            format!("cached on {}{}", words::nodes(tally.ready), words::older_digests(survey, facts));
+        if let Some((_, failed)) = words::failed(survey, tally, true) {
+            text = format!("{text}; the latest check {failed}");
         }
         if let Some((_, problem)) = policy {
             text = format!("{text}; {problem}");
         }
-        return saying(ConditionStatus::True, "Cached", text);
+        return saying(ConditionStatus::True, reason::CACHED, text);
     }
-    let so_far = format!("{ready}/{targeted} nodes have the image");
+    let so_far = format!(
+        "{}/{} nodes have the image{}",
+        tally.ready,
+        tally.targeted,
+        words::older_digests(survey, facts)
+    );
     if let Some((reason, problem)) = policy {
         return saying(ConditionStatus::False, reason, format!("{so_far}; {problem}"));
     }
-    if let Some(failing) = most_frequent(tally, false) {
-        let node = survey.nodes.get(failing.node).map_or("", |facts| facts.node.name.as_str());
-        let text = format!("{so_far}; {node}: {}", failing.failure.message);
-        return saying(ConditionStatus::False, failing.failure.reason.as_str(), text);
+    if let Some((reason, failed)) = words::failed(survey, tally, false) {
+        return saying(ConditionStatus::False, reason, format!("{so_far}; {failed}"));
     }
-    if let Some((reason, text)) = blocked(tally) {
-        return saying(ConditionStatus::False, reason, format!("{so_far}; {text}"));
+    if tally.pulling == 0
+        && obstacle::is_all(tally)
+        && let Some(most) = obstacle::of_most(tally)
+    {
+        let text = obstacle::text(survey, facts, most);
+        return saying(ConditionStatus::False, most.why.as_str(), format!("{so_far}; {text}"));
     }
-    saying(ConditionStatus::False, "InProgress", so_far)
+    saying(ConditionStatus::False, reason::IN_PROGRESS, so_far)
 }
 
-fn progress(tally: &Tally<'_>, phase: Phase) -> Saying {
-    let (ready, targeted) = (tally.ready, tally.targeted);
-    if tally.pulling > 0 {
-        let text = format!("pulling on {}, {ready}/{targeted} done", nodes(tally.pulling));
-        return saying(ConditionStatus::True, "Pulling", text);
-    }
-    let (reason, text) = match phase {
-        Phase::Ready => ("Complete", "all nodes have the image".to_owned()),
-        Phase::Degraded => ("Stalled", format!("waiting to try again, {ready}/{targeted} done")),
+fn progress(survey: &Survey<'_>, facts: &ImageFacts<'_>, tally: &Tally<'_>, phase: Phase) -> Saying {
+    let done = format!("{}/{} done", tally.ready, tally.targeted);
+    let (status, reason, doing) = match phase {
+        _ if tally.pulling > 0 => (
+            ConditionStatus::True,
+            reason::PULLING,
+            format!("pulling on {}, {done}", words::nodes(tally.pulling)),
+        ),
+        Phase::Ready => {
+            let text = "all nodes have the image".to_owned();
+            return saying(ConditionStatus::False, reason::COMPLETE, text);
+        }
+        Phase::Degraded if facts.image.problem.is_some() => {
+            let text = "nothing is pulled until the spec is mended".to_owned();
+            return saying(ConditionStatus::False, reason::STALLED, text);
+        }
+        Phase::Degraded => (ConditionStatus::False, reason::STALLED, format!("waiting to try again, {done}")),
+        _ if tally.targeted == 0 => {
+            let text = "there is nothing to pull".to_owned();
+            return saying(ConditionStatus::False, reason::IDLE, text);
+        }
         Phase::Pending | Phase::Pulling => {
-            ("Idle", format!("nothing is being pulled, {ready}/{targeted} done"))
+            (ConditionStatus::False, reason::IDLE, format!("nothing is being pulled, {done}"))
         }
     };
-    saying(ConditionStatus::False, reason, text)
-}
-
-/// What is wrong with the image's PullPolicy.
-fn policy_problem(survey: &Survey<'_>, facts: &ImageFacts<'_>) -> Option<(&'static str, String)> {
-    let pacing = survey.pacings.all.get(facts.pacing)?;
-    let reason = pacing.obstacle?;
-    let name = pacing.name;
-    let text = match pacing.object.and_then(|policy| policy.problem.as_ref()) {
-        Some(problem) => format!("PullPolicy {name}: {problem}"),
-        None => format!("PullPolicy {name} does not exist: create it or change policyRef"),
-    };
-    Some((reason.as_str(), text))
-}
-
-/// A failure of the most frequent reason, on the first node that has it.
-fn most_frequent<'t, 'w>(tally: &'t Tally<'w>, cached: bool) -> Option<&'t FailingPair<'w>> {
-    let mut counts = BTreeMap::new();
-    for failing in tally.failures.iter().filter(|failing| failing.cached == cached) {
-        *counts.entry(failing.failure.reason).or_insert(0_u32) += 1;
-    }
-    let (reason, _) = counts.into_iter().rev().max_by_key(|(_, count)| *count)?;
-    tally.failures.iter().find(|failing| failing.cached == cached && failing.failure.reason == reason)
-}
-
-/// What keeps all nodes that lack the image from getting it, where it is not going to pass by itself.
-fn blocked(tally: &Tally<'_>) -> Option<(&'static str, String)> {
-    if tally.pulling > 0 {
-        return None;
-    }
-    let text = |reason: &str| {
-        Some(match reason {
-            "ErrImageNeverPull" => "imagePullPolicy is Never, and nobody else has pulled it",
-            "LeasePending" => "the others have no node Lease yet",
-            "AgentNotReady" => "the others have no ready agent",
-            "ReportUnreadable" => "reports of the others can't be read: upgrade the coordinator",
-            "ReportFull" => "more images are wanted than a node's report can hold",
-            "CatalogFull" => "more images are wanted than the catalog can hold",
-            "LowDisk" => "the others have too little free disk space",
-            "PullSecretsPending" => {
-                "agents may not read its imagePullSecrets: the Role drop-agent-pull-secrets does not name them yet"
-            }
-            "NotAnswering" => "the others do not take their grants",
-            _ => return None,
-        })
-    };
-    if !tally.reasons.keys().all(|reason| text(reason).is_some()) {
-        return None;
-    }
-    let (reason, _) = tally.reasons.iter().rev().max_by_key(|(_, reason)| reason.nodes)?;
-    Some((*reason, text(reason)?.to_owned()))
-}
-
-fn nodes(n: u32) -> String {
-    if n == 1 { "1 node".to_owned() } else { format!("{n} nodes") }
+    let in_line = tally.in_line();
+    let left = survey.pacings.all.get(facts.pacing).map_or(String::new(), |pace| pace::left(in_line, pace));
+    // Where nothing goes on, Ready says what stands in the way.
+    let beside = if in_line > 0 || tally.pulling > 0 { obstacle::of_most(tally) } else { None };
+    let beside = beside.map_or(String::new(), |most| format!("; {}", obstacle::text(survey, facts, most)));
+    let unanswered = words::unanswered(tally);
+    saying(status, reason, format!("{doing}{left}{unanswered}{beside}"))
 }

@@ -3,6 +3,7 @@
 //! They follow from the stored status and the new one, so that a new leader does not repeat them.
 
 use super::tally::Tally;
+use super::words::listed;
 use crate::plan::{EventType, PlannedEvent};
 use crate::status::{ConditionStatus, ImageStatus, Phase, READY};
 use crate::survey::{ImageFacts, Survey};
@@ -31,15 +32,9 @@ pub(super) fn of(
     } else if status.phase == Some(Phase::Degraded) && reason(stored) != reason(status) {
         (EventType::Warning, reason(status).unwrap_or_default().to_owned(), message(status))
     } else if was_ready && !is_ready && !tally.evicted.is_empty() {
-        let names: Vec<&str> = tally
-            .evicted
-            .iter()
-            .take(3)
-            .filter_map(|node| Some(survey.nodes.get(*node)?.node.name.as_str()))
-            .collect();
-        let more = tally.evicted.len().saturating_sub(names.len());
-        let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let note = format!("no longer on {}{and_more}: evicted or removed by hand", names.join(", "));
+        let nodes = tally.evicted.iter().filter_map(|node| survey.nodes.get(*node));
+        let names = listed(nodes.map(|facts| facts.node.name.as_str()));
+        let note = format!("no longer on {names}: evicted or removed by hand");
         (EventType::Normal, "Evicted".to_owned(), note)
     } else {
         return None;

@@ -5,7 +5,10 @@
 
 mod conditions;
 mod events;
+mod obstacle;
+mod pace;
 mod tally;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -40,6 +40,8 @@ pub(super) struct Reason {
     pub(super) why: WaitReason,
     /// How many targets.
     pub(super) nodes: u32,
+    /// Number of the first of them.
+    pub(super) first: usize,
 }
 
 /// A pair whose last attempt failed.
@@ -117,7 +119,7 @@ impl<'w> Tally<'w> {
             Some(run) if std::ptr::eq(run.why.as_str(), why.as_str()) => run.nodes += 1,
             _ => {
                 self.end_run();
-                self.run = Some(Reason { why, nodes: 1 });
+                self.run = Some(Reason { why, nodes: 1, first: pair.node });
             }
         }
     }
@@ -126,6 +128,11 @@ impl<'w> Tally<'w> {
         let Some(run) = self.run.take() else { return };
         let known = self.reasons.entry(run.why.as_str());
         known.and_modify(|reason| reason.nodes += run.nodes).or_insert(run);
+    }
+
+    /// How many targets get their turn as time passes, without anything else having to change.
+    pub(super) fn in_line(&self) -> u32 {
+        self.reasons.values().filter(|reason| reason.why.is_in_line()).map(|reason| reason.nodes).sum()
     }
 
     pub(super) fn missing(&self) -> u32 {

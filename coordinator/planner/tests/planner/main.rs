@@ -21,3 +21,4 @@ mod set_status;
 mod status;
 mod unsettled;
 mod withdrawals;
+mod wording;

@@ -168,3 +168,63 @@ fn while_nodes_report_one_after_another_writes_are_spaced() {
     assert_eq!(rig.status("app").ready, "50/50");
     assert!(rig.statuses.len() <= 8, "{}", rig.statuses.len());
 }
+
+#[test]
+fn the_first_change_after_quiet_is_written_at_once_and_large_statuses_less_often() {
+    let mut rig = Rig::new();
+    let names: Vec<String> = (0..2000).map(|n| format!("node-{n:04}-{}", "x".repeat(100))).collect();
+    for name in &names {
+        rig.node(name, |_| {});
+    }
+    rig.image("app", |image| image.pull_policy = drop_protocol::ImagePullPolicy::IfNotPresent);
+    rig.run(2 * SECOND);
+    for name in &names {
+        rig.present(name, "app", "sha256:one");
+    }
+    rig.run(60 * SECOND);
+    // 2,000 names of 110 bytes: about 220 KiB, and a second for every 20 of them.
+    let mut written = Vec::new();
+    rig.statuses.clear();
+    for name in names.iter().take(60) {
+        rig.present(name, "app", "sha256:two");
+        rig.step();
+        if !rig.statuses.is_empty() {
+            rig.statuses.clear();
+            written.push(rig.now.monotonic);
+        }
+        rig.advance(SECOND);
+    }
+    assert_eq!(rig.elapsed(written[0]), 60 * SECOND, "the first at once");
+    let gaps: Vec<u64> = written.windows(2).map(|pair| pair[1].since(pair[0]).as_secs()).collect();
+    assert!(gaps.iter().all(|gap| (10..=14).contains(gap)), "{gaps:?}");
+    assert!(gaps.len() >= 3, "{gaps:?}");
+}
+
+#[test]
+fn a_new_pace_changes_no_status_but_those_that_tell_of_it() {
+    let mut rig = Rig::with_nodes(&["a", "b", "c"]);
+    let mut policy = rig.policy("p", 1, 10 * SECOND);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.run_with(60 * SECOND, Rig::eager);
+    assert_eq!(rig.status("app").ready, "3/3");
+    rig.statuses.clear();
+    policy.min_delay = 20 * SECOND;
+    rig.set_policy(policy);
+    rig.run(30 * SECOND);
+    assert!(rig.statuses.is_empty(), "{:?}", rig.statuses);
+}
+
+#[test]
+fn a_rollout_that_waits_for_its_delay_writes_no_more_than_it_has_to_tell() {
+    let names: Vec<String> = (0..20).map(|n| format!("n{n:02}")).collect();
+    let mut rig = Rig::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    rig.policy("p", 1, 60 * SECOND);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.run_with(65 * SECOND, Rig::eager);
+    let progress = |rig: &Rig| rig.status("app").condition("PullProgress").unwrap().message.clone();
+    assert!(progress(&rig).contains("nodes left, at least"), "{}", progress(&rig));
+    rig.statuses.clear();
+    rig.run_with(600 * SECOND, Rig::eager);
+    // Ten nodes began and were done: two statuses each, whatever the figure in the message.
+    assert!((18..=22).contains(&rig.statuses.len()), "{}", rig.statuses.len());
+}

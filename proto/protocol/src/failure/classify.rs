@@ -117,12 +117,24 @@ fn message(reason: FailureReason, text: &str, reference: &str, host: &str) -> St
             format!("forbidden: {host} refuses {reference}; check the rights of imagePullSecrets")
         }
         FailureReason::InvalidImage => format!("invalid image {reference}: {}", last_part(text)),
-        FailureReason::NoMatchingPlatform => format!("{reference} has no image for this node's architecture"),
-        FailureReason::TooManyRequests => format!("{host} limits the rate of requests (429)"),
+        FailureReason::NoMatchingPlatform => {
+            format!(
+                "{reference} has no image for this node's architecture; leave such nodes out by nodeSelector"
+            )
+        }
+        FailureReason::TooManyRequests => {
+            format!("{host} limits the rate of requests (429); it is asked again later")
+        }
         FailureReason::ServerError => format!("registry {host} failed: {}", last_part(text)),
-        FailureReason::DNSError => format!("the name of registry {host} does not resolve"),
-        FailureReason::ConnectionRefused => format!("registry {host} refuses the connection"),
-        FailureReason::Timeout => format!("registry {host} did not answer in time"),
+        FailureReason::DNSError => {
+            format!("the name of registry {host} does not resolve; check it, and the node's DNS")
+        }
+        FailureReason::ConnectionRefused => {
+            format!("registry {host} refuses the connection; check its name and port")
+        }
+        FailureReason::Timeout => {
+            format!("registry {host} did not answer in time; check the node's way to it")
+        }
         FailureReason::TLSError => format!("TLS with registry {host} failed: {}", last_part(text)),
         FailureReason::DiskError => format!("disk of the node: {}", last_part(text)),
         FailureReason::RuntimeError => format!("container runtime: {}", last_part(text)),
