@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drop_planner::{Leadership, Plan, World};
-use drop_protocol::Monotonic;
+use drop_planner::{Leadership, Plan, World, WriteOutcome};
+use drop_protocol::{Monotonic, NodeLease};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::sync::{mpsc, watch};
@@ -214,10 +214,18 @@ impl Reign {
     }
 
     fn fold(&mut self, update: Update) {
-        if let Update::Lease(Event::Applied(row)) = &update {
-            self.metrics.images().reported(self.world.cluster.leases.get(&row.name).map(|l| &**l), &row.row);
+        match &update {
+            Update::Lease(Event::Applied(row)) => self.note_lease(&row.row),
+            Update::Lease(Event::Deleted(row)) => self.metrics.lease_gone(&row.name),
+            _ => {}
         }
         self.changed |= self.index.apply(&mut self.world.cluster, update);
+    }
+
+    /// Counts what is new in a Lease.
+    fn note_lease(&self, lease: &NodeLease) {
+        let known = self.world.cluster.leases.get(&lease.node).map(Arc::as_ref);
+        self.metrics.lease_seen(known, lease, self.clock.monotonic());
     }
 
     fn take(&mut self, note: Note) {
@@ -225,10 +233,18 @@ impl Reign {
         let memory = &mut self.world.memory;
         match what {
             Noted::Object(written) => self.fold_answer(*written),
-            Noted::IssueSent(issue) => memory.issue_sent(&issue, at),
+            Noted::IssueSent(issue) => {
+                self.metrics.issue_sent(&issue);
+                memory.issue_sent(&issue, at);
+            }
             Noted::IssueSettled { node, grant, outcome } => memory.issue_settled(&node, &grant, outcome, at),
             Noted::IssueRejected { node, grant } => memory.issue_rejected(&node, &grant, at),
-            Noted::WithdrawSettled { withdraw, outcome } => memory.withdraw_settled(&withdraw, outcome, at),
+            Noted::WithdrawSettled { withdraw, outcome } => {
+                if outcome == WriteOutcome::Applied {
+                    self.metrics.withdrawn(withdraw.reason);
+                }
+                memory.withdraw_settled(&withdraw, outcome, at);
+            }
             Noted::StatusWritten(image) => memory.status_written(&image, at),
             Noted::SetStatusWritten(set) => memory.set_status_written(&set, at),
             Noted::ChildSettled { write, outcome } => memory.child_settled(&write, outcome, at),
@@ -240,7 +256,7 @@ impl Reign {
 
     fn fold_answer(&mut self, written: Written) {
         if let Written::Lease(row) = &written {
-            self.metrics.images().reported(self.world.cluster.leases.get(&row.name).map(|l| &**l), &row.row);
+            self.note_lease(&row.row);
         }
         self.changed |= self.index.written(&mut self.world.cluster, written);
     }

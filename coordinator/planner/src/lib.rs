@@ -49,7 +49,7 @@ pub use cluster::{
 pub use memory::{Memory, WriteKey, WriteOutcome};
 pub use plan::{
     ChildWrite, ChildWriteKind, CreateLease, DeleteLease, EventType, Issue, IssueKind, Plan, PlannedEvent,
-    PolicyIssues, SetEvent, SetStatusWrite, StatusWrite, Withdraw, WithdrawKind, plan,
+    PolicyIssues, SetEvent, SetStatusWrite, StatusWrite, Withdraw, WithdrawKind, WithdrawReason, plan,
 };
 pub use set::{
     CachedImageSet, Child, ChildSettings, ChildSpec, Discovery, DiscoveryState, SetImage, SetImages,

@@ -1,6 +1,7 @@
 //! What is to be written, and when to plan again. Leaves nothing to decide while executing.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use drop_protocol::{Catalog, Grant, GrantId, Monotonic, Now, Withdrawal};
@@ -73,7 +74,52 @@ pub struct Withdraw {
     /// How.
     pub kind: WithdrawKind,
     /// Why, for logs and metrics.
-    pub reason: &'static str,
+    pub reason: WithdrawReason,
+}
+
+/// Why a grant is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WithdrawReason {
+    /// The node let it pass.
+    NotTaken,
+    /// Its agent fell silent.
+    Expired,
+    /// The wish has changed.
+    Unwanted,
+    /// The policy no longer allows it.
+    PolicyEdited,
+    /// It was not taken while its leader led.
+    EarlierLeader,
+    /// Nodes wait that have not had a turn.
+    NextTurn,
+}
+
+impl WithdrawReason {
+    /// The word under which metrics show it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotTaken => "NotTaken",
+            Self::Expired => "Expired",
+            Self::Unwanted => "Unwanted",
+            Self::PolicyEdited => "PolicyEdited",
+            Self::EarlierLeader => "EarlierLeader",
+            Self::NextTurn => "NextTurn",
+        }
+    }
+}
+
+impl fmt::Display for WithdrawReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotTaken => "not taken in time",
+            Self::Expired => "not renewed in time",
+            Self::Unwanted => "no longer wanted as granted",
+            Self::PolicyEdited => "the policy allows fewer nodes now",
+            Self::EarlierLeader => "issued by an earlier leader",
+            Self::NextTurn => "another node's turn",
+        })
+    }
 }
 
 /// How a grant is taken back.
@@ -109,6 +155,8 @@ pub struct Issue {
     pub grant: Grant,
     /// `spec.leaseDurationSeconds` to write.
     pub duration: Duration,
+    /// Since when each image of the grant is due on the node, in their order; empty where only an earlier leader knew.
+    pub due_since: Vec<Monotonic>,
     /// Why.
     pub kind: IssueKind,
 }

@@ -6,22 +6,9 @@ use drop_protocol::{Grant, Monotonic, NodeLease, Withdrawal};
 
 use crate::memory::WriteKey;
 use crate::memory::leases::{LeaseMemory, LiveGrant};
-use crate::plan::{Withdraw, WithdrawKind};
+use crate::plan::{Withdraw, WithdrawKind, WithdrawReason};
 use crate::survey::Survey;
 use crate::wake::Wake;
-
-/// Reason of a withdrawal because the node let the grant pass.
-pub(crate) const NOT_TAKEN: &str = "not taken in time";
-/// Reason of a withdrawal because the agent fell silent.
-pub(crate) const EXPIRED: &str = "not renewed in time";
-/// Reason of a withdrawal because of a changed wish.
-pub(crate) const UNWANTED: &str = "no longer wanted as granted";
-/// Reason of a withdrawal of an issue that the policy no longer allows.
-pub(crate) const POLICY_EDITED: &str = "the policy allows fewer nodes now";
-/// Reason of a withdrawal of an untaken grant whose leader is gone.
-pub(crate) const EARLIER_LEADER: &str = "issued by an earlier leader";
-/// Reason of a withdrawal in favour of nodes that wait.
-pub(crate) const NEXT_TURN: &str = "another node's turn";
 
 /// A grant that is not taken for so long is withdrawn.
 const TAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -82,7 +69,7 @@ pub(crate) fn judge(survey: &Survey<'_>, wake: &Wake) -> Verdicts {
 enum Verdict {
     Keep,
     Orphan,
-    Withdraw(WithdrawKind, &'static str),
+    Withdraw(WithdrawKind, WithdrawReason),
 }
 
 fn verdict(survey: &Survey<'_>, node: &str, seen: &LeaseMemory, live: &LiveGrant, wake: &Wake) -> Verdict {
@@ -90,15 +77,15 @@ fn verdict(survey: &Survey<'_>, node: &str, seen: &LeaseMemory, live: &LiveGrant
     let readable = live.id.as_ref().and(seen.lease.grant.as_ref());
     if live.taken.is_some() {
         if expired() {
-            return Verdict::Withdraw(WithdrawKind::Remove, EXPIRED);
+            return Verdict::Withdraw(WithdrawKind::Remove, WithdrawReason::Expired);
         }
-        return readable
-            .and_then(|grant| mark(survey, node, grant))
-            .map_or(Verdict::Keep, |withdrawal| Verdict::Withdraw(WithdrawKind::Mark(withdrawal), UNWANTED));
+        return readable.and_then(|grant| mark(survey, node, grant)).map_or(Verdict::Keep, |withdrawal| {
+            Verdict::Withdraw(WithdrawKind::Mark(withdrawal), WithdrawReason::Unwanted)
+        });
     }
     let Some(grant) = readable else { return Verdict::Keep };
     if grant.withdrawn.is_some() || !wanted(survey, node, grant).is_whole() {
-        return Verdict::Withdraw(WithdrawKind::Remove, UNWANTED);
+        return Verdict::Withdraw(WithdrawKind::Remove, WithdrawReason::Unwanted);
     }
     if grant.epoch != survey.leadership.epoch {
         return Verdict::Orphan;
@@ -106,7 +93,7 @@ fn verdict(survey: &Survey<'_>, node: &str, seen: &LeaseMemory, live: &LiveGrant
     if wake.ahead(live.first_seen.after(TAKE_WITHIN)) {
         Verdict::Keep
     } else {
-        Verdict::Withdraw(WithdrawKind::Remove, NOT_TAKEN)
+        Verdict::Withdraw(WithdrawKind::Remove, WithdrawReason::NotTaken)
     }
 }
 
@@ -125,14 +112,14 @@ fn mark(survey: &Survey<'_>, node: &str, grant: &Grant) -> Option<Withdrawal> {
         unwanted.sort();
         unwanted.dedup();
     }
-    Some(Withdrawal { reason: UNWANTED.to_owned(), unwanted })
+    Some(Withdrawal { reason: WithdrawReason::Unwanted.to_string(), unwanted })
 }
 
 fn withdraw(
     survey: &Survey<'_>,
     lease: &NodeLease,
     kind: WithdrawKind,
-    reason: &'static str,
+    reason: WithdrawReason,
     wake: &Wake,
 ) -> Option<Withdraw> {
     let write = WriteKey::Withdraw(lease.node.clone());
@@ -149,7 +136,7 @@ fn withdraw(
 
 /// Takes back an untaken grant of an earlier leader.
 pub(crate) fn of_earlier_leader(survey: &Survey<'_>, lease: &NodeLease, wake: &Wake) -> Option<Withdraw> {
-    withdraw(survey, lease, WithdrawKind::Remove, EARLIER_LEADER, wake)
+    withdraw(survey, lease, WithdrawKind::Remove, WithdrawReason::EarlierLeader, wake)
 }
 
 /// Asks up to `waiting` nodes that have worked on a grant of `policy` for a whole turn to finish.
@@ -171,8 +158,9 @@ pub(crate) fn turns(survey: &Survey<'_>, policy: &str, waiting: usize, wake: &Wa
     long.into_iter()
         .take(waiting)
         .filter_map(|(_, seen)| {
-            let withdrawal = Withdrawal { reason: NEXT_TURN.to_owned(), unwanted: Vec::new() };
-            withdraw(survey, &seen.lease, WithdrawKind::Mark(withdrawal), NEXT_TURN, wake)
+            let withdrawal =
+                Withdrawal { reason: WithdrawReason::NextTurn.to_string(), unwanted: Vec::new() };
+            withdraw(survey, &seen.lease, WithdrawKind::Mark(withdrawal), WithdrawReason::NextTurn, wake)
         })
         .collect()
 }

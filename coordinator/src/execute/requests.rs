@@ -275,6 +275,7 @@ mod tests {
                 images: vec![],
             },
             duration: Duration::from_secs(60),
+            due_since: Vec::new(),
             kind: IssueKind::Repeat,
         };
         let lane = PolicyIssues { policy: String::new(), delay: Duration::ZERO, issues: vec![issue] };

@@ -189,7 +189,7 @@ impl Sender {
         }
         let (outcome, _) = self.patch_lease(WriteKind::Withdraw, &withdraw.node, &patch).await;
         if outcome == WriteOutcome::Applied {
-            info!(node = %withdraw.node, reason = withdraw.reason, "grant withdrawn");
+            info!(node = %withdraw.node, reason = %withdraw.reason, "grant withdrawn");
         }
         self.note(Noted::WithdrawSettled { withdraw, outcome });
         outcome == WriteOutcome::Applied

@@ -124,6 +124,7 @@ fn issues(nodes: &[&str]) -> Requests {
                 images: vec![],
             },
             duration: Duration::from_secs(60),
+            due_since: Vec::new(),
             kind: IssueKind::New,
         };
         (issue, json!({}))

@@ -36,6 +36,7 @@ struct State {
     left_out: usize,
     cached: BTreeMap<String, u64>,
     errors: BTreeMap<String, u64>,
+    evictions: BTreeMap<String, u64>,
 }
 
 impl Images {
@@ -47,6 +48,7 @@ impl Images {
         let known: BTreeSet<&str> = images.iter().map(|image| image.image.as_str()).collect();
         state.cached.retain(|image, _| known.contains(image.as_str()));
         state.errors.retain(|image, _| known.contains(image.as_str()));
+        state.evictions.retain(|image, _| known.contains(image.as_str()));
         drop(known);
         state.images = images;
     }
@@ -59,6 +61,11 @@ impl Images {
     /// A node has reported a failed one.
     pub fn failed(&self, image: &str) {
         count(&mut self.state().errors, image);
+    }
+
+    /// A node has reported that it is gone without Drop's doing.
+    pub fn evicted(&self, image: &str) {
+        count(&mut self.state().evictions, image);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -111,6 +118,7 @@ impl Collector for Images {
         let counters = [
             ("images_cached", "Successful pulls and checks that nodes reported", &state.cached),
             ("pull_errors", "Failed pulls that nodes reported", &state.errors),
+            ("evictions", "Images that went from nodes without Drop's doing", &state.evictions),
         ];
         for (name, help, counters) in counters {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -3,12 +3,16 @@
 //! | module | subject |
 //! |---|---|
 //! | [`images`] | gauges and counters per CachedImage, for a bounded number of them |
+//! | `grants` | what becomes of grants, and how long pairs wait |
+//! | `news` | what is new in a node's report |
 //! | `snapshot` | what is shown of the cluster, gathered once a pass |
 //!
 //! Labels never carry node names: there may be thousands of nodes times dozens of images. The agents' own metrics
 //! tell about their nodes.
 
+mod grants;
 pub mod images;
+mod news;
 mod snapshot;
 
 use std::fmt;
@@ -22,7 +26,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use drop_planner::{Issue, WithdrawReason};
+use drop_protocol::{Monotonic, NodeLease};
+use grants::Grants;
 pub use images::{ImageState, Images};
+use news::{news, repository};
 
 /// What a write is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -93,6 +101,8 @@ struct Reason {
 pub struct Snapshot {
     /// Objects by kind.
     pub objects: Vec<(&'static str, usize)>,
+    /// Pairs that could be pulled now and wait for their turn.
+    pub due: usize,
     /// Pairs that wait, by reason.
     pub waiting: Vec<(String, usize)>,
     /// Nodes that hold a taken grant.
@@ -114,7 +124,9 @@ pub struct Metrics {
     active_pulls: Gauge,
     live_grants: Gauge,
     objects: Family<Kind, Gauge>,
+    due: Gauge,
     waiting: Family<Reason, Gauge>,
+    grants: Grants,
     images: Arc<Images>,
 }
 
@@ -156,8 +168,11 @@ impl Metrics {
         registry.register("live_grants", "Grants that occupy a slot", live_grants.clone());
         let objects = Family::default();
         registry.register("snapshot_objects", "Objects that are planned from", Clone::clone(&objects));
+        let due = Gauge::default();
+        registry.register("due_pairs", "Pairs of image and node that wait for their turn", due.clone());
         let waiting = Family::default();
         registry.register("waiting_pairs", "Pairs of image and node that wait", Clone::clone(&waiting));
+        let grants = Grants::register(&mut registry);
         let images = Arc::new(Images::default());
         registry.register_collector(Box::new(Arc::clone(&images)));
         Self {
@@ -170,7 +185,9 @@ impl Metrics {
             active_pulls,
             live_grants,
             objects,
+            due,
             waiting,
+            grants,
             images,
         }
     }
@@ -194,6 +211,7 @@ impl Metrics {
     /// Leadership was won (with its number) or lost.
     pub fn leads(&self, transitions: Option<i32>) {
         self.leader.set(i64::from(transitions.is_some()));
+        self.grants.clear();
         if let Some(transitions) = transitions {
             self.transitions.set(i64::from(transitions));
         }
@@ -204,6 +222,7 @@ impl Metrics {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.active_pulls.set(count(snapshot.active_pulls));
         self.live_grants.set(count(snapshot.live_grants));
+        self.due.set(count(snapshot.due));
         self.objects.clear();
         for (kind, n) in snapshot.objects {
             self.objects.get_or_create(&Kind { kind }).set(count(n));
@@ -215,10 +234,39 @@ impl Metrics {
         self.images.show(snapshot.images);
     }
 
-    /// The counters per image.
-    #[must_use]
-    pub fn images(&self) -> &Images {
-        &self.images
+    /// A grant is about to be issued.
+    pub fn issue_sent(&self, issue: &Issue) {
+        self.grants.sent(issue);
+    }
+
+    /// A grant was taken back.
+    pub fn withdrawn(&self, reason: WithdrawReason) {
+        self.grants.withdrawn(reason);
+    }
+
+    /// A node's Lease, known as `before`, is seen as `after`. What is not newer is not counted.
+    pub fn lease_seen(&self, before: Option<&NodeLease>, after: &NodeLease, now: Monotonic) {
+        let is_newer =
+            |known: &&NodeLease| known.uid == after.uid && known.resource_version < after.resource_version;
+        let Some(before) = before.filter(is_newer) else { return };
+        for news in news(before, after) {
+            if news.pulled {
+                self.images.cached(news.image);
+                self.grants.cached(&after.node, news.uid, now);
+            }
+            if news.failed {
+                self.images.failed(news.image);
+            }
+            if news.evicted {
+                self.images.evicted(news.image);
+            }
+        }
+        self.grants.moved(before, after);
+    }
+
+    /// The Lease of this node is gone.
+    pub fn lease_gone(&self, node: &str) {
+        self.grants.forget(node);
     }
 
     /// The text that a scrape gets.
@@ -233,62 +281,4 @@ impl Metrics {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::{ImageState, Metrics, Snapshot, WriteKind, WriteOutcome};
-
-    #[test]
-    fn everything_that_is_registered_shows_in_a_scrape() {
-        let metrics = Metrics::new();
-        metrics.planned(Duration::from_millis(3));
-        metrics.executed(true);
-        metrics.write(WriteKind::Issue, WriteOutcome::Applied);
-        metrics.leads(Some(7));
-        metrics.images().cached("registry/app");
-        metrics.images().failed("registry/app");
-        metrics.snapshot(Snapshot {
-            objects: vec![("nodes", 3)],
-            waiting: vec![("WaitingForSlot".to_owned(), 2)],
-            active_pulls: 1,
-            live_grants: 2,
-            images: vec![ImageState {
-                name: "app".to_owned(),
-                image: "registry/app".to_owned(),
-                targeted: 3,
-                cached: 1,
-                consecutive_failures: 4,
-            }],
-        });
-        let text = metrics.encode().unwrap();
-        for line in [
-            "drop_reconcile_total{controller=\"coordinator\",result=\"success\"} 1",
-            "drop_plan_duration_seconds_count 1",
-            "drop_writes_total{kind=\"Issue\",outcome=\"Applied\"} 1",
-            "drop_leader 1",
-            "drop_leader_transitions 7",
-            "drop_active_pulls 1",
-            "drop_live_grants 2",
-            "drop_snapshot_objects{kind=\"nodes\"} 3",
-            "drop_waiting_pairs{reason=\"WaitingForSlot\"} 2",
-            "drop_nodes_targeted{cachedimage=\"app\"} 3",
-            "drop_nodes_cached{cachedimage=\"app\"} 1",
-            "drop_consecutive_failures{cachedimage=\"app\",image=\"registry/app\"} 4",
-            "drop_images_cached_total{image=\"registry/app\"} 1",
-            "drop_pull_errors_total{image=\"registry/app\"} 1",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
-        }
-    }
-
-    #[test]
-    fn an_image_that_is_gone_leaves_no_series_behind() {
-        let metrics = Metrics::new();
-        let image =
-            ImageState { name: "app".to_owned(), image: "registry/app".to_owned(), ..ImageState::default() };
-        metrics.snapshot(Snapshot { images: vec![image], ..Snapshot::default() });
-        metrics.images().cached("registry/app");
-        metrics.snapshot(Snapshot::default());
-        assert!(!metrics.encode().unwrap().contains("app\""));
-    }
-}
+mod tests;

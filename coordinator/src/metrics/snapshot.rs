@@ -1,9 +1,9 @@
 //! What the metrics show of the cluster, gathered once a pass.
 
-use drop_planner::{Cluster, Waiting};
-use drop_protocol::{GrantState, NodeLease, ReportEntry};
+use drop_planner::{Cluster, WaitReason, Waiting};
+use drop_protocol::{GrantState, Monotonic};
 
-use super::{ImageState, Images, Snapshot};
+use super::{ImageState, Snapshot, repository};
 
 impl Snapshot {
     /// Gathers what `cluster` and the reasons to wait show.
@@ -20,6 +20,9 @@ impl Snapshot {
                 GrantState::None | GrantState::Ended(_) => {}
             }
         }
+        let counts = waiting.counts();
+        let min_delay = WaitReason::MinDelay { until: Monotonic::default() }.as_str();
+        let due = [WaitReason::WaitingForSlot.as_str(), WaitReason::NodeBusy.as_str(), min_delay];
         let int = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
         Self {
             objects: vec![
@@ -31,7 +34,8 @@ impl Snapshot {
                 ("agents", cluster.agents.len()),
                 ("leases", cluster.leases.len()),
             ],
-            waiting: waiting.counts().into_iter().map(|(reason, n)| (reason.to_owned(), n)).collect(),
+            due: due.iter().filter_map(|reason| counts.get(reason)).sum(),
+            waiting: counts.into_iter().map(|(reason, n)| (reason.to_owned(), n)).collect(),
             active_pulls,
             live_grants,
             images: cluster
@@ -46,44 +50,5 @@ impl Snapshot {
                 })
                 .collect(),
         }
-    }
-}
-
-impl Images {
-    /// Counts what is new in a node's report.
-    pub fn reported(&self, before: Option<&NodeLease>, after: &NodeLease) {
-        let Some(before) = before.and_then(|lease| lease.report.as_ref()) else { return };
-        for (uid, entry) in after.report.iter().flat_map(|report| &report.images) {
-            let known = before.images.get(uid).filter(|known| known.reference == entry.reference);
-            let attempts = |entry: &ReportEntry| entry.failure.as_ref().map_or(0, |failure| failure.attempts);
-            if entry.pulled_at.is_some() && entry.pulled_at != known.and_then(|known| known.pulled_at) {
-                self.cached(repository(&entry.reference));
-            }
-            if attempts(entry) > known.map_or(0, attempts) {
-                self.failed(repository(&entry.reference));
-            }
-        }
-    }
-}
-
-/// A reference without tag and digest: `spec.image`.
-fn repository(reference: &str) -> &str {
-    let name = reference.split_once('@').map_or(reference, |(name, _)| name);
-    match name.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => name,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::repository;
-
-    #[test]
-    fn a_port_is_no_tag() {
-        assert_eq!(repository("nginx:1.25"), "nginx");
-        assert_eq!(repository("host:5000/app"), "host:5000/app");
-        assert_eq!(repository("host:5000/app:v1"), "host:5000/app");
-        assert_eq!(repository("host/app@sha256:00"), "host/app");
     }
 }

@@ -21,25 +21,26 @@ pub(super) fn issue(
     let node = survey.nodes.get(candidate.node)?;
     let lease = survey.world.cluster.leases.get(&node.node.name)?;
     let limit = limit.map_or(i32::MAX, |limit| limit.max(candidate.priority));
-    let images = order
+    let (images, due_since) = order
         .iter()
         .filter_map(|ix| {
             let facts = survey.images.get(*ix)?;
             if facts.pacing != pacing || facts.image.priority > limit {
                 return None;
             }
-            let Need::Due { refresh, .. } = facts.pair(candidate.node)?.need else { return None };
-            Some(GrantedImage {
+            let Need::Due { since, refresh } = facts.pair(candidate.node)?.need else { return None };
+            let image = GrantedImage {
                 name: facts.image.name.clone(),
                 uid: facts.image.uid.clone(),
                 reference: facts.image.reference.clone(),
                 pull_policy: facts.image.pull_policy,
                 refresh,
                 secrets: facts.image.secrets.clone(),
-            })
+            };
+            Some((image, since))
         })
         .take(GRANT_MAX_IMAGES)
-        .collect();
+        .unzip();
     let mut grant = Grant {
         version: grant::VERSION,
         id: new_id(survey, sequence),
@@ -58,6 +59,7 @@ pub(super) fn issue(
         resource_version: lease.resource_version,
         grant,
         duration: DURATION,
+        due_since,
         kind: IssueKind::New,
     })
 }

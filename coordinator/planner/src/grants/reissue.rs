@@ -3,7 +3,7 @@
 use drop_protocol::{Grant, Withdrawal};
 
 use super::{DURATION, Desk, after_election, new_id};
-use crate::plan::{Issue, IssueKind};
+use crate::plan::{Issue, IssueKind, WithdrawReason};
 use crate::survey::Survey;
 use crate::wake::Wake;
 use crate::withdraw;
@@ -21,14 +21,14 @@ pub(super) fn repeats(survey: &Survey<'_>, desk: &mut Desk<'_>, wake: &Wake) {
         let wanted = withdraw::wanted(survey, node, &under_way.issue.grant);
         let mut issue = Issue { kind: IssueKind::Repeat, ..under_way.issue.clone() };
         let reason = if !wanted.is_whole() {
-            Some(withdraw::UNWANTED)
+            Some(WithdrawReason::Unwanted)
         } else if !still_allowed(survey, desk, node, &issue.grant.policy) {
-            Some(withdraw::POLICY_EDITED)
+            Some(WithdrawReason::PolicyEdited)
         } else {
             None
         };
         issue.grant.withdrawn =
-            reason.map(|reason| Withdrawal { reason: reason.to_owned(), unwanted: wanted.unwanted });
+            reason.map(|reason| Withdrawal { reason: reason.to_string(), unwanted: wanted.unwanted });
         desk.start(issue);
     }
 }
@@ -72,6 +72,7 @@ pub(super) fn restamps(survey: &Survey<'_>, desk: &mut Desk<'_>, orphans: &[Stri
                 resource_version: lease.resource_version,
                 grant,
                 duration: DURATION,
+                due_since: Vec::new(),
                 kind: IssueKind::Restamp,
             };
             desk.start(issue);

@@ -30,7 +30,7 @@ use drop_protocol::reference::registry_host;
 use drop_protocol::{Epoch, GrantId, Monotonic, NodeLease, Now};
 
 use crate::cluster::{Cluster, Leadership};
-use crate::plan::{ChildWrite, ChildWriteKind, Issue, Withdraw, WithdrawKind};
+use crate::plan::{ChildWrite, ChildWriteKind, Issue, Withdraw, WithdrawKind, WithdrawReason};
 use crate::walk::Walk;
 use images::{Bursts, ImageMemory};
 use leases::{LeaseMemory, LeasesMemory};
@@ -209,7 +209,7 @@ impl Memory {
             self.writes.failed(key, now.monotonic);
         }
         if withdraw.kind == WithdrawKind::Remove && outcome != WriteOutcome::Refused {
-            let unanswered = withdraw.reason == crate::withdraw::NOT_TAKEN;
+            let unanswered = withdraw.reason == WithdrawReason::NotTaken;
             self.leases.expect_removal(&withdraw.node, withdraw.grant.clone(), unanswered);
         }
     }

@@ -107,6 +107,9 @@ impl Checked {
         let cap = self.caps[policy.as_str()];
         assert!(others < cap as usize, "{issue:?} beside {others} live grants, cap {cap}");
         assert!(issue.grant.images.len() <= 64 && !issue.grant.images.is_empty());
+        let known = issue.kind == IssueKind::New;
+        assert_eq!(issue.due_since.len(), if known { issue.grant.images.len() } else { 0 });
+        assert!(issue.due_since.iter().all(|since| *since <= now), "{issue:?}");
         let node = self.rig.world.cluster.nodes[&issue.node].uid.clone();
         for (of, other, _, at) in &self.starts {
             let apart = *of != policy || *other == node || now.since(*at) >= DELAY;
