@@ -32,6 +32,7 @@ enum Answer {
 /// The pull in flight.
 struct Running {
     id: PullId,
+    started: Monotonic,
     result: LocalBoxFuture<'static, Result<Pulled, PullError>>,
 }
 
@@ -201,8 +202,10 @@ impl Driver {
         let first = grant.is_some_and(|grant| self.begun.as_ref() != Some(&grant.id));
         let issued_at = grant.filter(|_| first).map(|grant| grant.issued_at);
         self.begun = grant.map(|grant| grant.id.clone());
-        let result = pull(self.parts.clone(), Arc::clone(&self.observed), image, issued_at);
-        self.running = Some(Running { id, result: Box::pin(result) });
+        let held = self.agent.digest_of(&image.reference).map(str::to_owned);
+        let result = pull(self.parts.clone(), Arc::clone(&self.observed), image, held, issued_at);
+        let started = self.parts.clock.now().monotonic;
+        self.running = Some(Running { id, started, result: Box::pin(result) });
         self.measure(id);
     }
 
@@ -210,8 +213,10 @@ impl Driver {
     fn cancel(&mut self, id: PullId) {
         let Some(running) = self.running.take_if(|running| running.id == id) else { return };
         info!("ending the pull");
+        let took = self.parts.clock.now().monotonic.since(running.started);
         drop(running);
         let result = Err(PullError::Cancelled);
+        self.observed.pull_took(&result, took);
         self.observed.pull_ended(&result);
         let settled = self.parts.runtime.settled();
         self.await_input(async move {

@@ -57,7 +57,7 @@ mod tests {
 
     fn image(tags: &[&str], digests: &[&str]) -> Image {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Image { id: "sha256:config".to_owned(), tags: owned(tags), digests: owned(digests) }
+        Image { id: "sha256:config".to_owned(), tags: owned(tags), digests: owned(digests), size: 1 }
     }
 
     #[test]

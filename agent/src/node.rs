@@ -61,6 +61,11 @@ impl ImageRuntime for NodeRuntime {
         })
     }
 
+    fn size_of(&self, reference: &str) -> LocalBoxFuture<'static, Option<u64>> {
+        let (runtime, reference) = (self.runtime.clone(), reference.to_owned());
+        Box::pin(async move { Some(runtime.image(&reference).await.ok()??.size) })
+    }
+
     fn pull(
         &self,
         reference: &str,

@@ -18,6 +18,17 @@ struct PullLabels {
     result: &'static str,
 }
 
+impl PullLabels {
+    const fn of(result: &Result<Pulled, PullError>) -> Self {
+        let result = match result {
+            Ok(_) => "Pulled",
+            Err(PullError::Failed(why)) => why.reason.as_str(),
+            Err(PullError::Cancelled) => "Cancelled",
+        };
+        Self { result }
+    }
+}
+
 /// What was written to the node Lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WriteLabels {
@@ -33,7 +44,8 @@ pub struct Observed {
     runtime_answers: AtomicBool,
     registry: Registry,
     grant_to_pull: Histogram,
-    pull_duration: Histogram,
+    pull_duration: Family<PullLabels, Histogram, fn() -> Histogram>,
+    pulled_bytes: Counter,
     pulls: Family<PullLabels, Counter>,
     writes: Family<WriteLabels, Counter>,
     grant_held: Gauge,
@@ -61,7 +73,10 @@ impl Observed {
                 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0,
             ]),
             // A quarter of a second to 17 minutes.
-            pull_duration: Histogram::new(exponential_buckets(0.25, 2.0, 13)),
+            pull_duration: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.25, 2.0, 13))
+            }),
+            pulled_bytes: Counter::default(),
             pulls: Family::default(),
             writes: Family::default(),
             grant_held: Gauge::default(),
@@ -82,9 +97,15 @@ impl Observed {
         );
         registry.register_with_unit(
             "drop_pull_duration",
-            "From PullImage sent to its answer",
+            "From PullImage sent to its answer, by how it ended",
             Unit::Seconds,
             self.pull_duration.clone(),
+        );
+        registry.register_with_unit(
+            "drop_agent_pulled",
+            "Sizes of the images that pulls brought or changed, as the runtime states them, with layers that were there",
+            Unit::Bytes,
+            self.pulled_bytes.clone(),
         );
         registry.register("drop_agent_pulls", "Pulls that ended, by how they ended", self.pulls.clone());
         registry.register(
@@ -159,17 +180,16 @@ impl Observed {
         self.grant_to_pull.observe(seconds);
     }
 
-    pub(crate) fn pull_took(&self, time: Duration) {
-        self.pull_duration.observe(time.as_secs_f64());
+    pub(crate) fn pull_took(&self, result: &Result<Pulled, PullError>, time: Duration) {
+        self.pull_duration.get_or_create(&PullLabels::of(result)).observe(time.as_secs_f64());
+    }
+
+    pub(crate) fn pulled_bytes(&self, size: u64) {
+        self.pulled_bytes.inc_by(size);
     }
 
     pub(crate) fn pull_ended(&self, result: &Result<Pulled, PullError>) {
-        let result = match result {
-            Ok(_) => "Pulled",
-            Err(PullError::Failed(why)) => why.reason.as_str(),
-            Err(PullError::Cancelled) => "Cancelled",
-        };
-        self.pulls.get_or_create(&PullLabels { result }).inc();
+        self.pulls.get_or_create(&PullLabels::of(result)).inc();
     }
 
     pub(crate) fn wrote(&self, kind: WriteKind, result: &WriteResult) {
@@ -187,5 +207,67 @@ impl Observed {
             WriteResult::Unknown(_) => "unknown",
         };
         self.writes.get_or_create(&WriteLabels { kind, result }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use drop_agent_step::{PullError, Pulled, WriteKind, WriteResult};
+
+    use super::Observed;
+
+    const README: &str = include_str!("../README.md");
+
+    /// Makes every metric move once.
+    fn moved() -> String {
+        let observed = Observed::new();
+        observed.grant_held(true);
+        observed.runtime_answered(Some(12));
+        observed.disk_free(40);
+        observed.grant_to_pull(0.06);
+        for result in [Ok(Pulled { digest: None }), Err(PullError::Cancelled)] {
+            observed.pull_took(&result, Duration::from_secs(3));
+            observed.pull_ended(&result);
+        }
+        observed.pulled_bytes(1000);
+        observed.wrote(WriteKind::Take, &WriteResult::Conflict);
+        observed.encode()
+    }
+
+    #[test]
+    fn everything_that_happens_shows_in_a_scrape() {
+        let text = moved();
+        for line in [
+            "drop_agent_grant_to_pull_seconds_count 1",
+            "drop_pull_duration_seconds_sum{result=\"Pulled\"} 3.0",
+            "drop_pull_duration_seconds_count{result=\"Cancelled\"} 1",
+            "drop_agent_pulls_total{result=\"Pulled\"} 1",
+            "drop_agent_pulls_total{result=\"Cancelled\"} 1",
+            "drop_agent_pulled_bytes_total 1000",
+            "drop_agent_lease_writes_total{kind=\"take\",result=\"conflict\"} 1",
+            "drop_agent_grant_held 1",
+            "drop_agent_images_present 12",
+            "drop_agent_image_filesystem_free_percent 40",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_readme_tells_of_every_metric_and_of_no_other() {
+        let (_, section) = README.split_once("\n## Metrics\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let documented: BTreeSet<&str> = section
+            .split('`')
+            .filter(|word| word.starts_with("drop_"))
+            .map(|word| word.split('{').next().unwrap().trim_end_matches("_total"))
+            .collect();
+        let text = moved();
+        let shown: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        assert_eq!(documented, shown);
     }
 }

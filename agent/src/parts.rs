@@ -62,6 +62,8 @@ pub trait ImageRuntime {
     fn images(&self) -> LocalBoxFuture<'static, Result<BTreeMap<String, String>, drop_cri::Error>>;
     /// The manifest digest of one reference; `None`: it is not there.
     fn digest_of(&self, reference: &str) -> LocalBoxFuture<'static, Result<Option<String>, drop_cri::Error>>;
+    /// How large the image of one reference is, in bytes; `None`: it is not there, or nobody can tell.
+    fn size_of(&self, reference: &str) -> LocalBoxFuture<'static, Option<u64>>;
     /// Pulls for as long as it takes; dropping the future ends the pull.
     fn pull(
         &self,

@@ -14,7 +14,8 @@ use crate::credentials;
 use crate::observe::Observed;
 use crate::parts::{Parts, SecretError};
 
-/// Pulls `image`. `issued_at` is given for the first pull of a grant: when the coordinator wrote it.
+/// Pulls `image`, of which the node held the manifest digest `held` before. `issued_at` is given for the first pull of a
+/// grant: when the coordinator wrote it.
 ///
 /// # Errors
 /// If a Secret can't be used or the runtime can't pull; classified by whom it concerns.
@@ -22,6 +23,7 @@ pub async fn pull(
     parts: Parts,
     observed: Arc<Observed>,
     image: GrantedImage,
+    held: Option<String>,
     issued_at: Option<Timestamp>,
 ) -> Result<Pulled, PullError> {
     let result = attempt(&parts, &observed, &image, issued_at).await;
@@ -29,6 +31,11 @@ pub async fn pull(
         Ok(pulled) => {
             let digest = pulled.digest.as_deref().unwrap_or("unknown");
             info!(image = image.reference, digest, "pulled");
+            if pulled.digest != held
+                && let Some(size) = parts.runtime.size_of(&image.reference).await
+            {
+                observed.pulled_bytes(size);
+            }
         }
         Err(PullError::Failed(why)) => {
             warn!(image = image.reference, reason = %why.reason, "{}", why.message);
@@ -58,9 +65,11 @@ async fn attempt(
     for credentials in offered {
         match parts.runtime.pull(&image.reference, credentials).await {
             Ok(()) => {
-                observed.pull_took(parts.clock.now().monotonic.since(started.monotonic));
+                let took = parts.clock.now().monotonic.since(started.monotonic);
                 let digest = parts.runtime.digest_of(&image.reference).await.ok().flatten();
-                return Ok(Pulled { digest });
+                let result = Ok(Pulled { digest });
+                observed.pull_took(&result, took);
+                return result;
             }
             Err(error) => {
                 let why = classify(error.code(), &error.to_string(), &image.reference);
@@ -72,8 +81,9 @@ async fn attempt(
             }
         }
     }
-    observed.pull_took(parts.clock.now().monotonic.since(started.monotonic));
-    Err(failure.map_or(PullError::Cancelled, PullError::Failed))
+    let result = Err(failure.map_or(PullError::Cancelled, PullError::Failed));
+    observed.pull_took(&result, parts.clock.now().monotonic.since(started.monotonic));
+    result
 }
 
 /// The logins for the image's registry in the Secrets that the grant names, in their order.

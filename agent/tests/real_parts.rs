@@ -47,7 +47,11 @@ fn a_granted_image_is_pulled_and_told_with_its_manifest_digest() {
         let failure = report.images[uid("127.0.0.1:1/nothing:1").as_str()].failure.clone().unwrap();
         assert_eq!(failure.reason, FailureReason::ConnectionRefused, "{}", failure.message);
         let metrics = stage.page("/metrics").await.unwrap();
-        assert!(metrics.contains("drop_pull_duration_seconds_count 3"), "{metrics}");
+        assert!(metrics.contains("drop_pull_duration_seconds_count{result=\"Pulled\"} 2"), "{metrics}");
+        let refused = "drop_pull_duration_seconds_count{result=\"ConnectionRefused\"} 1";
+        assert!(metrics.contains(refused), "{metrics}");
+        let bytes = metrics.lines().find_map(|line| line.strip_prefix("drop_agent_pulled_bytes_total "));
+        assert!(bytes.unwrap().parse::<u64>().unwrap() > 0, "{metrics}");
         assert!(metrics.contains("drop_agent_grant_to_pull_seconds_count 1"), "{metrics}");
     });
 }

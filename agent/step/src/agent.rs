@@ -119,6 +119,12 @@ impl Agent {
         self.work.as_ref().filter(|work| work.grant == grant.id).map(|_| grant)
     }
 
+    /// The manifest digest that the node was last seen to hold for `reference`.
+    #[must_use]
+    pub fn digest_of(&self, reference: &str) -> Option<&str> {
+        self.known.digest_of(reference)
+    }
+
     fn take_in(&mut self, input: Input, now: Now) {
         match input {
             Input::Lease(lease) => self.see_lease(lease, now),

@@ -18,6 +18,8 @@ pub struct Image {
     pub tags: Vec<String>,
     /// Names with manifest digests.
     pub digests: Vec<String>,
+    /// Bytes, as the runtime states them: containerd's are those of the layers as registries hold them.
+    pub size: u64,
 }
 
 /// What a registry is to be shown. Its `Debug` shows no secret.
@@ -111,6 +113,6 @@ fn auth(credentials: &Credentials) -> AuthConfig {
 
 impl From<k8s_cri::v1::Image> for Image {
     fn from(image: k8s_cri::v1::Image) -> Self {
-        Self { id: image.id, tags: image.repo_tags, digests: image.repo_digests }
+        Self { id: image.id, tags: image.repo_tags, digests: image.repo_digests, size: image.size }
     }
 }

@@ -113,6 +113,10 @@ impl ImageRuntime for Handle {
         Box::pin(async move { Ok(digest) })
     }
 
+    fn size_of(&self, _reference: &str) -> LocalBoxFuture<'static, Option<u64>> {
+        Box::pin(async { None })
+    }
+
     fn pull(
         &self,
         reference: &str,
