@@ -306,7 +306,7 @@ impl Rig {
         let names: Vec<String> = self.world.cluster.images.keys().cloned().collect();
         for name in names {
             let status = ImageStatus { observed_generation: Some(0), ..self.status(&name).clone() };
-            self.set_status(&name, status);
+            self.store_status(&name, status);
         }
     }
 
