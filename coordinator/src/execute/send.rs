@@ -12,7 +12,6 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::Role;
 use kube::api::{Api, DeleteParams, Patch, Preconditions};
-use kube::core::DeserializeGuard;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
@@ -25,7 +24,7 @@ use crate::clock::Clock;
 use crate::index::Written;
 use crate::lead::Proof;
 use crate::metrics::{Metrics, WriteKind, WriteOutcome as Counted};
-use crate::watch::sets::StoredSet;
+use crate::watch::Stored;
 use crate::watch::stream::versioned;
 use crate::watch::{self as edge, catalog, images, pull_secrets};
 
@@ -34,17 +33,15 @@ mod sets;
 /// This many requests are under way at a time.
 const CONCURRENT: usize = 32;
 
-type Stored = DeserializeGuard<drop_crds::CachedImage>;
-
 /// Sends requests for as long as one term lasts.
 #[derive(Clone)]
 pub struct Sender {
     leases: Api<Lease>,
     maps: Api<ConfigMap>,
     roles: Api<Role>,
-    images: Api<Stored>,
+    images: Api<Stored<drop_crds::CachedImage>>,
     children: Api<drop_crds::CachedImage>,
-    sets: Api<StoredSet>,
+    sets: Api<Stored<drop_crds::CachedImageSet>>,
     events: Api<Event>,
     namespace: String,
     instance: String,

@@ -1,6 +1,6 @@
 //! CachedImages and PullPolicies → rows, also those that don't decode or break a rule.
 
-use drop_crds::{ImagePullPolicy, validation};
+use drop_crds::{CachedImageSpec, ImagePullPolicy, validation};
 use drop_planner::{CachedImage, PullPolicy, Toleration, TolerationOperator};
 use drop_protocol::grant;
 use k8s_openapi::api::core::v1;
@@ -9,20 +9,23 @@ use kube::core::error_boundary::InvalidObject;
 
 use super::nodes::effect;
 use super::sets;
+use super::stored::{Stored, unreadable};
 use crate::status;
 
 /// A CachedImage as a row.
 #[must_use]
-pub fn image(object: DeserializeGuard<drop_crds::CachedImage>) -> CachedImage {
-    let object = match object.0 {
-        Ok(object) => object,
-        Err(invalid) => return unreadable_image(invalid),
+pub fn image(object: Stored<drop_crds::CachedImage>) -> CachedImage {
+    let (meta, spec, status) = object.into_parts::<CachedImageSpec, _>();
+    let child = sets::child(&meta, spec.as_ref().ok());
+    let (spec, problem) = match spec {
+        Ok(spec) => {
+            let problems = validation::cached_image(&spec);
+            (spec, (!problems.is_empty()).then(|| validation::summary(&problems)))
+        }
+        Err(problem) => (CachedImageSpec::default(), Some(problem)),
     };
-    let meta = object.metadata;
-    let spec = object.spec;
-    let problems = validation::cached_image(&spec);
     CachedImage {
-        child: sets::child(&meta, Some(&spec)),
+        child,
         name: meta.name.unwrap_or_default(),
         uid: meta.uid.unwrap_or_default(),
         generation: meta.generation.unwrap_or_default(),
@@ -39,8 +42,8 @@ pub fn image(object: DeserializeGuard<drop_crds::CachedImage>) -> CachedImage {
             .map(|secret| secret.name)
             .filter(|name| !name.is_empty())
             .collect(),
-        problem: (!problems.is_empty()).then(|| validation::summary(&problems)),
-        status: object.status.map(status::read).unwrap_or_default(),
+        problem,
+        status: status.map(status::read).unwrap_or_default(),
     }
 }
 
@@ -70,19 +73,6 @@ pub fn policy(object: DeserializeGuard<drop_crds::PullPolicy>) -> PullPolicy {
     }
 }
 
-fn unreadable_image(invalid: InvalidObject) -> CachedImage {
-    let meta = invalid.metadata;
-    CachedImage {
-        child: sets::child(&meta, None),
-        name: meta.name.unwrap_or_default(),
-        uid: meta.uid.unwrap_or_default(),
-        generation: meta.generation.unwrap_or_default(),
-        created: meta.creation_timestamp.map(|time| time.0).unwrap_or_default(),
-        problem: Some(unreadable(&invalid.error)),
-        ..CachedImage::default()
-    }
-}
-
 fn unreadable_policy(invalid: InvalidObject) -> PullPolicy {
     let pacing = drop_crds::pacing::Pacing::default();
     PullPolicy {
@@ -94,11 +84,6 @@ fn unreadable_policy(invalid: InvalidObject) -> PullPolicy {
         problem: Some(unreadable(&invalid.error)),
         ..PullPolicy::default()
     }
-}
-
-/// Objects stored under older CustomResourceDefinitions may lack what is required now.
-pub(super) fn unreadable(error: &str) -> String {
-    format!("the stored object cannot be read ({error}): apply it again with a valid spec")
 }
 
 /// The pull policy as the programs tell it to each other.
@@ -135,6 +120,18 @@ mod tests {
         let row = image(serde_json::from_value(object).unwrap());
         assert_eq!((row.name.as_str(), row.uid.as_str(), row.generation), ("old", "u", 3));
         assert!(row.problem.unwrap().contains("apply it again"));
+    }
+
+    #[test]
+    fn a_spec_that_cannot_be_read_hides_no_status() {
+        let object = json!({
+            "metadata": { "name": "old" }, "spec": { "image": 7 },
+            "status": { "observedGeneration": 2, "phase": "Degraded" },
+        });
+        let row = image(serde_json::from_value(object).unwrap());
+        assert!(row.problem.is_some());
+        // Were it taken for never written, it would be written again and again.
+        assert_eq!(row.status.observed_generation, Some(2));
     }
 
     #[test]

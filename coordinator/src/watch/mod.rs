@@ -3,6 +3,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`stream`] | one kind's watch, which never ends |
+//! | [`stored`] | custom resources whose parts are read one by one |
 //! | [`objects`] | Nodes and Pods with only the fields that are used |
 //! | [`nodes`] | Nodes and agent Pods → rows |
 //! | [`images`] | CachedImages and PullPolicies → rows, also those that don't decode |
@@ -19,6 +20,7 @@ pub mod nodes;
 pub mod objects;
 pub mod pull_secrets;
 pub mod sets;
+pub mod stored;
 pub mod stream;
 
 use drop_planner::{
@@ -37,6 +39,7 @@ use kube::runtime::watcher::Config;
 use tracing::warn;
 
 pub use nodes::AgentRow;
+pub use stored::Stored;
 pub use stream::{Event, Versioned};
 
 /// A change to what is planned from.
@@ -66,8 +69,8 @@ pub enum Update {
 #[must_use]
 pub fn everything(client: &Client, namespace: &str) -> BoxStream<'static, Update> {
     let whole = Config::default;
-    let images: Api<DeserializeGuard<drop_crds::CachedImage>> = Api::all(client.clone());
-    let sets: Api<sets::StoredSet> = Api::all(client.clone());
+    let images: Api<Stored<drop_crds::CachedImage>> = Api::all(client.clone());
+    let sets: Api<Stored<drop_crds::CachedImageSet>> = Api::all(client.clone());
     let discoveries: Api<DeserializeGuard<drop_crds::DiscoveryPolicy>> = Api::all(client.clone());
     let policies: Api<DeserializeGuard<drop_crds::PullPolicy>> = Api::all(client.clone());
     let nodes: Api<objects::SlimNode> = Api::all(client.clone());

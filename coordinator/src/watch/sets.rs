@@ -1,46 +1,30 @@
 //! CachedImageSets, DiscoveryPolicies and what is compared of children → rows, also those that don't decode or break a
 //! rule.
 
-use drop_crds::{CachedImageSetSpec, CachedImageSetStatus, CachedImageSpec, ImageEntry, validation};
+use drop_crds::{CachedImageSetSpec, CachedImageSpec, ImageEntry, validation};
 use drop_planner::{
     CachedImageSet, Child, ChildSettings, ChildSpec, Discovery, DiscoveryState, SetImage, SetImages,
     WrittenImage, WrittenToleration,
 };
 use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
-use kube::Resource;
 use kube::core::DeserializeGuard;
-use serde::Deserialize;
-use serde_json::Value;
 
-use super::images::{pull_policy, unreadable};
+use super::images::pull_policy;
+use super::stored::{Stored, unreadable};
 use crate::set_status;
 
 /// Digits of an image ID, which monitoring may tell in place of a reference: `sha256:` and so many look like one.
 const IMAGE_ID_DIGITS: usize = 64;
 
-/// A CachedImageSet whose parts are read one by one: a spec that can't be read hides no status.
-#[derive(Debug, Clone, Default, Deserialize, Resource)]
-#[resource(inherit = drop_crds::CachedImageSet)]
-#[serde(default)]
-pub struct StoredSet {
-    /// `metadata`
-    pub metadata: ObjectMeta,
-    /// `spec`
-    pub spec: Value,
-    /// `status`
-    pub status: Value,
-}
-
 /// A CachedImageSet as a row.
 #[must_use]
-pub fn set(object: StoredSet) -> CachedImageSet {
-    let meta = object.metadata;
-    let (spec, problem) = match serde_json::from_value::<CachedImageSetSpec>(object.spec) {
+pub fn set(object: Stored<drop_crds::CachedImageSet>) -> CachedImageSet {
+    let (meta, spec, status) = object.into_parts::<CachedImageSetSpec, _>();
+    let (spec, problem) = match spec {
         Ok(spec) => (spec, None),
-        Err(error) => (CachedImageSetSpec::default(), Some(unreadable(&error.to_string()))),
+        Err(problem) => (CachedImageSetSpec::default(), Some(problem)),
     };
-    let status: Option<CachedImageSetStatus> = serde_json::from_value(object.status).unwrap_or_default();
     let problems = validation::cached_image_set(&spec);
     // What is wrong with single images leaves the others alone.
     let of_settings: Vec<_> =

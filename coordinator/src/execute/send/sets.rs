@@ -2,7 +2,6 @@
 
 use drop_planner::{ChildWrite, WriteKey, WriteOutcome};
 use kube::api::Patch;
-use kube::core::DeserializeGuard;
 use tracing::debug;
 
 use super::Sender;
@@ -14,7 +13,7 @@ use crate::execute::requests::SetStatusRequest;
 use crate::index::Written;
 use crate::metrics::WriteKind;
 use crate::watch::stream::versioned;
-use crate::watch::{images, sets};
+use crate::watch::{Stored, images, sets};
 
 impl Sender {
     pub(super) async fn child(&self, write: ChildWrite, request: ChildRequest) -> bool {
@@ -32,7 +31,7 @@ impl Sender {
                 let params = api::creating();
                 let creation = self.children.create(&params, object);
                 let (outcome, created) = self.outcome(kind, name, attempt(REQUEST_TIMEOUT, creation).await);
-                (outcome, created.map(|object| DeserializeGuard(Ok(object))))
+                (outcome, created.map(Stored::from))
             }
             ChildRequest::Patch(patch) => {
                 let (params, patch) = (api::patching(), Patch::Merge(patch));
