@@ -16,6 +16,7 @@ use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 use tracing::{debug, info, warn};
 
+use crate::credentials::docker_config::SecretData;
 use crate::parts::{Api, SecretError};
 
 /// Owner of the agent's fields.
@@ -24,8 +25,6 @@ const FIELD_MANAGER: &str = "drop-agent";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Watches end after a time of their own between these, so that nodes don't come back together.
 const WATCH_SECONDS: std::ops::Range<u64> = 200..290;
-/// Where a Secret of registry logins holds them.
-const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
 /// Why there is no way to the API server.
 #[derive(Debug, thiserror::Error)]
@@ -176,8 +175,8 @@ impl Api for KubeApi {
         })
     }
 
-    fn registry_logins(&self, secret: &str) -> LocalBoxFuture<'static, Result<Vec<u8>, SecretError>> {
-        let (secrets, name) = (self.secrets.clone(), secret.to_owned());
+    fn secret(&self, name: &str) -> LocalBoxFuture<'static, Result<SecretData, SecretError>> {
+        let (secrets, name) = (self.secrets.clone(), name.to_owned());
         Box::pin(async move {
             let answer = tokio::time::timeout(REQUEST_TIMEOUT, secrets.get(&name)).await;
             let secret = match answer {
@@ -187,8 +186,11 @@ impl Api for KubeApi {
                 Ok(Err(error)) => Err(SecretError::Unknown(chain(&error))),
                 Ok(Ok(secret)) => Ok(secret),
             }?;
-            let logins = secret.data.unwrap_or_default().remove(DOCKER_CONFIG);
-            logins.map(|bytes| bytes.0).ok_or(SecretError::Malformed("it has no key .dockerconfigjson"))
+            let data = secret.data.unwrap_or_default().into_iter();
+            Ok(SecretData {
+                kind: secret.type_.unwrap_or_default(),
+                data: data.map(|(key, content)| (key, content.0.into())).collect(),
+            })
         })
     }
 }

@@ -12,6 +12,8 @@ use drop_protocol::{Epoch, Monotonic, NodeLease, Now};
 use futures::future::LocalBoxFuture;
 use futures::stream::LocalBoxStream;
 
+use crate::credentials::docker_config::{Invalid, SecretData};
+
 /// Everything that one agent is given.
 #[derive(Clone)]
 pub struct Parts {
@@ -28,15 +30,15 @@ pub struct Parts {
 /// Why a Secret can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// The agent may not read it, or it does not exist: the API server does not tell which.
-    #[error("may not be read")]
+    /// The agent may not read it.
+    #[error("may not be read by agents")]
     Denied,
     /// It does not exist.
-    #[error("does not exist")]
+    #[error("does not exist in Drop's namespace")]
     Missing,
-    /// It is not of a kind that holds registry logins.
-    #[error("is not a docker registry Secret: {0}")]
-    Malformed(&'static str),
+    /// It holds no registry logins.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// The API server did not answer.
     #[error("could not be read: {0}")]
     Unknown(String),
@@ -52,8 +54,8 @@ pub trait Api {
     fn read_leader(&self) -> LocalBoxFuture<'static, Result<Option<Epoch>, String>>;
     /// Sends a JSON merge patch to the agent's own Lease.
     fn patch_lease(&self, patch: serde_json::Value) -> LocalBoxFuture<'static, WriteResult>;
-    /// The registry logins (the JSON of a docker configuration) in a Secret of Drop's namespace.
-    fn registry_logins(&self, secret: &str) -> LocalBoxFuture<'static, Result<Vec<u8>, SecretError>>;
+    /// A Secret of Drop's namespace.
+    fn secret(&self, name: &str) -> LocalBoxFuture<'static, Result<SecretData, SecretError>>;
 }
 
 /// The container runtime of the node.

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use drop_agent_step::{PullError, Pulled};
 use drop_cri::Credentials;
-use drop_protocol::failure::{Classified, classify};
-use drop_protocol::reference::registry_host;
-use drop_protocol::{FailureReason, FailureScope, GrantedImage, Now};
+use drop_protocol::failure::{Classified, classify, cut};
+use drop_protocol::reference::{Reference, registry_host};
+use drop_protocol::{FailureReason, FailureScope, GrantedImage, Now, names};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use crate::credentials;
+use crate::credentials::{Login, Logins, explain};
 use crate::observe::Observed;
-use crate::parts::{Parts, SecretError};
+use crate::parts::Parts;
 
 /// Pulls `image`, of which the node held the manifest digest `held` before. `issued_at` is given for the first pull of a
 /// grant: when the coordinator wrote it.
@@ -52,64 +52,77 @@ async fn attempt(
     image: &GrantedImage,
     issued_at: Option<Timestamp>,
 ) -> Result<Pulled, PullError> {
-    let logins = logins(parts, image).await.map_err(PullError::Failed)?;
-    let mut offered: Vec<Option<Credentials>> = logins.into_iter().map(Some).collect();
-    if offered.is_empty() {
-        offered.push(None);
+    let host = registry_host(&image.reference);
+    let logins = logins(parts, image).await?;
+    if logins.usable.is_empty()
+        && let Some(unusable) = explain::unusable(&logins, &host)
+    {
+        return Err(PullError::Failed(unusable));
     }
     let started = parts.clock.now();
     if let Some(issued_at) = issued_at {
         observed.grant_to_pull(seconds_since(issued_at, started));
     }
-    let mut failure = None;
-    for credentials in offered {
-        match parts.runtime.pull(&image.reference, credentials).await {
-            Ok(()) => {
-                let took = parts.clock.now().monotonic.since(started.monotonic);
-                let digest = parts.runtime.digest_of(&image.reference).await.ok().flatten();
-                let result = Ok(Pulled { digest });
-                observed.pull_took(&result, took);
-                return result;
-            }
-            Err(error) => {
-                let why = classify(error.code(), &error.to_string(), &image.reference);
-                let denied = matches!(why.reason, FailureReason::Unauthorized | FailureReason::Forbidden);
-                failure = Some(why);
-                if !denied {
-                    break;
-                }
-            }
+    let offered = offer(parts, &image.reference, &logins).await;
+    let took = parts.clock.now().monotonic.since(started.monotonic);
+    let result = match offered {
+        Ok(()) => {
+            let digest = parts.runtime.digest_of(&image.reference).await.ok().flatten();
+            Ok(Pulled { digest })
         }
-    }
-    let result = Err(failure.map_or(PullError::Cancelled, PullError::Failed));
-    observed.pull_took(&result, parts.clock.now().monotonic.since(started.monotonic));
+        Err(why) if explain::is_denial(why.reason) => {
+            Err(PullError::Failed(explain::denied(why, &logins, &image.reference, &host)))
+        }
+        Err(why) => Err(PullError::Failed(why)),
+    };
+    observed.pull_took(&result, took);
     result
 }
 
-/// The logins for the image's registry in the Secrets that the grant names, in their order.
-async fn logins(parts: &Parts, image: &GrantedImage) -> Result<Vec<Credentials>, Classified> {
-    let host = registry_host(&image.reference);
-    let mut logins = Vec::new();
-    for secret in &image.secrets {
-        let config = parts.api.registry_logins(secret).await;
-        let found = config.and_then(|config| credentials::for_host(&config, &host));
-        logins.extend(found.map_err(|error| unusable(secret, &error))?);
+/// Pulls with one login after another until the registry is content; without any if there are none.
+async fn offer(parts: &Parts, reference: &str, logins: &Logins) -> Result<(), Classified> {
+    let credentials = |login: &Login| Some(login.credentials.clone());
+    let pull = async |credentials: Option<Credentials>| match parts.runtime.pull(reference, credentials).await
+    {
+        Ok(()) => Ok(()),
+        Err(error) => Err(classify(error.code(), &error.to_string(), reference)),
+    };
+    let mut offered = logins.usable.iter().map(credentials);
+    let mut result = pull(offered.next().flatten()).await;
+    for credentials in offered {
+        let Err(before) = result else { break };
+        // Some registries deny that there is what a login may not see.
+        if !explain::is_denial(before.reason) && before.reason != FailureReason::NotFound {
+            return Err(before);
+        }
+        result = match pull(credentials).await {
+            // "Not found" was said to a login that the registry knows.
+            Err(why) if explain::is_denial(why.reason) => Err(before),
+            other => other,
+        };
     }
-    Ok(logins)
+    result
 }
 
-fn unusable(secret: &str, error: &SecretError) -> Classified {
-    let scope = match error {
-        // The API server failed this node, not the image.
-        SecretError::Unknown(_) => FailureScope::Node,
-        SecretError::Denied | SecretError::Missing | SecretError::Malformed(_) => FailureScope::Image,
-    };
-    Classified {
-        scope,
-        reason: FailureReason::Unauthorized,
-        message: format!("Secret {secret} {error}; check imagePullSecrets"),
-        retry_after_seconds: None,
+/// What the Secrets that the grant names hold for the image.
+async fn logins(parts: &Parts, image: &GrantedImage) -> Result<Logins, PullError> {
+    let reference = Reference::parse(&image.reference).map_err(|error| {
+        PullError::Failed(Classified {
+            scope: FailureScope::Image,
+            reason: FailureReason::InvalidImage,
+            message: cut(&error.to_string(), names::FAILURE_TEXT_MAX_BYTES - 1).to_owned(),
+            retry_after_seconds: None,
+        })
+    })?;
+    let mut secrets = Vec::with_capacity(image.secrets.len());
+    for name in &image.secrets {
+        let secret = parts.api.secret(name).await;
+        if let Err(error) = &secret {
+            warn!(image = image.reference, secret = name, "Secret {name} {error}");
+        }
+        secrets.push((name.clone(), secret));
     }
+    Ok(Logins::find(&reference, secrets))
 }
 
 /// Both are wall clocks, of two machines in the worst case: never less than nothing.

@@ -240,12 +240,18 @@ fn a_private_image_is_pulled_with_its_secret_which_is_never_told_to_anyone() {
             report.images[uid(&private.reference).as_str()].digest.as_deref(),
             Some(private.digest.as_str())
         );
-        for (secrets, told) in [(&["wrong"][..], registry.address()), (&["absent"][..], "Secret absent")] {
+        for (secrets, reason, told) in [
+            (&["wrong"][..], FailureReason::Unauthorized, "Secret wrong"),
+            (&["absent"][..], FailureReason::SecretNotFound, "Secret absent"),
+        ] {
             let grant = stage.grant_images(MINUTE, vec![with(&denied, secrets)]).await;
             let failure =
                 stage.ended(&grant).await.images[uid(&denied.reference).as_str()].failure.clone().unwrap();
-            assert_eq!(failure.reason, FailureReason::Unauthorized, "{failure:?}");
-            assert!(failure.message.contains(told), "{failure:?}");
+            assert_eq!(failure.reason, reason, "{failure:?}");
+            assert!(
+                failure.message.contains(told) && failure.message.contains(registry.address()),
+                "{failure:?}"
+            );
         }
         let lease = format!("{:?}", stage.leases.get("node-1").await.unwrap());
         for text in [stage.log(), lease, stage.page("/metrics").await.unwrap()] {

@@ -134,6 +134,33 @@ fn a_report_is_written_as_ever_and_read_back() {
     assert_eq!(Report::decode(&sample_report().encode()).unwrap(), sample_report());
 }
 
+fn secret_not_found() -> Failure {
+    Failure {
+        scope: FailureScope::Image,
+        reason: FailureReason::SecretNotFound,
+        message: "Secret team-pull for ghcr.io does not exist".into(),
+        attempts: 1,
+        at: at("2026-03-01T10:00:04Z"),
+        retry_after_seconds: None,
+    }
+}
+
+#[test]
+fn a_reason_that_the_first_release_does_not_know_stands_beside_one_that_it_knows() {
+    let written = serde_json::to_string(&secret_not_found()).unwrap();
+    golden("failure-exact-reason.json", &pretty(&written));
+    assert_eq!(serde_json::from_str::<Failure>(&written).unwrap(), secret_not_found());
+}
+
+#[test]
+fn reasons_of_a_later_release_are_read_as_the_closest_known() {
+    let written = serde_json::to_string(&secret_not_found()).unwrap();
+    let later = written.replace("SecretNotFound", "SecretOnHoliday");
+    assert_eq!(serde_json::from_str::<Failure>(&later).unwrap().reason, FailureReason::Unauthorized);
+    let later = later.replace("Unauthorized", "OnHoliday");
+    assert_eq!(serde_json::from_str::<Failure>(&later).unwrap().reason, FailureReason::ErrImagePull);
+}
+
 #[test]
 fn a_catalog_is_written_as_ever_and_read_back() {
     let data = sample_catalog().encode();

@@ -29,7 +29,8 @@ fn wait_reasons() -> Vec<&'static str> {
 
 fn failure_reasons() -> Vec<&'static str> {
     words![FailureReason:
-        NotFound, Unauthorized, Forbidden, InvalidImage, NoMatchingPlatform, TooManyRequests, ServerError, DNSError,
+        NotFound, Unauthorized, Forbidden, SecretNotFound, InvalidSecret, SecretUnreadable,
+        InvalidImage, NoMatchingPlatform, TooManyRequests, ServerError, DNSError,
         ConnectionRefused, Timeout, TLSError, DiskError, RuntimeError, Stuck, ErrImagePull,
     ]
 }

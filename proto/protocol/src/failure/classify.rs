@@ -92,6 +92,8 @@ const fn scope(reason: FailureReason) -> FailureScope {
         FailureReason::NotFound
         | FailureReason::Unauthorized
         | FailureReason::Forbidden
+        | FailureReason::SecretNotFound
+        | FailureReason::InvalidSecret
         | FailureReason::InvalidImage => FailureScope::Image,
         FailureReason::NoMatchingPlatform => FailureScope::Platform,
         FailureReason::TooManyRequests
@@ -102,6 +104,7 @@ const fn scope(reason: FailureReason) -> FailureScope {
         | FailureReason::TLSError => FailureScope::Registry,
         FailureReason::DiskError
         | FailureReason::RuntimeError
+        | FailureReason::SecretUnreadable
         | FailureReason::Stuck
         | FailureReason::ErrImagePull => FailureScope::Node,
     }
@@ -139,7 +142,10 @@ fn message(reason: FailureReason, text: &str, reference: &str, host: &str) -> St
         FailureReason::DiskError => format!("disk of the node: {}", last_part(text)),
         FailureReason::RuntimeError => format!("container runtime: {}", last_part(text)),
         FailureReason::Stuck => format!("the pull of {reference} made no progress and was ended"),
-        FailureReason::ErrImagePull => format!("pull of {reference} failed: {}", last_part(text)),
+        FailureReason::SecretNotFound
+        | FailureReason::InvalidSecret
+        | FailureReason::SecretUnreadable
+        | FailureReason::ErrImagePull => format!("pull of {reference} failed: {}", last_part(text)),
     }
 }
 

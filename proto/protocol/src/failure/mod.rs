@@ -26,6 +26,12 @@ pub enum FailureReason {
     Unauthorized,
     /// The registry refuses these credentials.
     Forbidden,
+    /// A Secret that imagePullSecrets names does not exist.
+    SecretNotFound,
+    /// A Secret that imagePullSecrets names holds no registry logins: wrong type, key or content.
+    InvalidSecret,
+    /// A Secret that imagePullSecrets names could not be read by the agent.
+    SecretUnreadable,
     /// The reference or the image is malformed.
     InvalidImage,
     /// The image has no manifest for this architecture.
@@ -54,7 +60,7 @@ pub enum FailureReason {
 
 /// The latest failed attempt of one pair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "wire::Failure", into = "wire::Failure")]
 pub struct Failure {
     /// Whom it concerns.
     pub scope: FailureScope,
@@ -67,11 +73,11 @@ pub struct Failure {
     /// When, on the node's clock.
     pub at: Timestamp,
     /// What the registry's `Retry-After` asked for, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<u32>,
 }
 
 mod classify;
+mod wire;
 
 pub use classify::{Classified, classify};
 
@@ -83,6 +89,9 @@ impl FailureReason {
             Self::NotFound => "NotFound",
             Self::Unauthorized => "Unauthorized",
             Self::Forbidden => "Forbidden",
+            Self::SecretNotFound => "SecretNotFound",
+            Self::InvalidSecret => "InvalidSecret",
+            Self::SecretUnreadable => "SecretUnreadable",
             Self::InvalidImage => "InvalidImage",
             Self::NoMatchingPlatform => "NoMatchingPlatform",
             Self::TooManyRequests => "TooManyRequests",
