@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)] // all of this is test code
 
+pub mod new_image;
 pub mod registry;
 
 use std::path::PathBuf;
@@ -27,6 +28,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 static ALONE: Mutex<()> = Mutex::new(());
 static STAGES: AtomicU32 = AtomicU32::new(0);
 const NODE: &str = "node-1";
+
+/// Type and key of a Secret of logins.
+pub const DOCKER_CONFIG: (&str, &str) = ("kubernetes.io/dockerconfigjson", ".dockerconfigjson");
+/// Of the older form.
+pub const OLD_DOCKER_CONFIG: (&str, &str) = ("kubernetes.io/dockercfg", ".dockercfg");
 
 pub struct Stage {
     client: kube::Client,
@@ -149,14 +155,20 @@ impl Stage {
     /// Creates a Secret of logins for the registry at `host`.
     pub async fn create_secret(&self, name: &str, host: &str, username: &str, password: &str) {
         let logins = serde_json::json!({"auths": {host: {"username": username, "password": password}}});
+        self.put_secret(name, DOCKER_CONFIG, &logins.to_string()).await;
+    }
+
+    /// Creates or changes a Secret of a type with what stands under a key.
+    pub async fn put_secret(&self, name: &str, (kind, key): (&str, &str), content: &str) {
         let secret = Secret {
             metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
-            type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
-            string_data: Some([(".dockerconfigjson".to_owned(), logins.to_string())].into()),
+            type_: Some(kind.to_owned()),
+            string_data: Some([(key.to_owned(), content.to_owned())].into()),
             ..Secret::default()
         };
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        secrets.create(&PostParams::default(), &secret).await.unwrap();
+        let apply = PatchParams::apply("test").force();
+        secrets.patch(name, &apply, &Patch::Apply(&secret)).await.unwrap();
     }
 
     /// Everything that the agent has logged.

@@ -6,11 +6,12 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256};
+
+use super::new_image::{MANIFEST, NewImage, digest};
 
 const CHUNK: usize = 32 * 1024;
 
@@ -52,29 +53,14 @@ impl Registry {
 
     /// Adds an image of one layer of 3 MiB that no runtime has ever seen: about ten seconds when served slowly.
     pub fn add(&self, name: &str) -> Served {
-        let layer = tar_of(&format!("{name} {:?} {}", SystemTime::now(), self.address));
-        let layer_digest = digest(&layer);
-        let config = format!(
-            r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{layer_digest}"]}}}}"#
-        );
-        let manifest = format!(
-            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer_digest}","size":{}}}]}}"#,
-            digest(config.as_bytes()),
-            config.len(),
-            layer.len()
-        );
-        let manifest_digest = digest(manifest.as_bytes());
-        let manifest_type = "application/vnd.oci.image.manifest.v1+json";
-        for tag in ["1", &manifest_digest] {
-            self.put(format!("/v2/{name}/manifests/{tag}"), manifest_type, manifest.clone().into_bytes());
+        let image = NewImage::of(&format!("{name} {}", self.address));
+        for tag in ["1", &image.digest()] {
+            self.put(format!("/v2/{name}/manifests/{tag}"), MANIFEST, image.manifest.clone());
         }
-        self.put(
-            format!("/v2/{name}/blobs/{}", digest(config.as_bytes())),
-            "application/octet-stream",
-            config.into_bytes(),
-        );
-        self.put(format!("/v2/{name}/blobs/{layer_digest}"), "application/octet-stream", layer);
-        Served { reference: format!("{}/{name}:1", self.address), digest: manifest_digest }
+        for blob in [&image.config, &image.layer] {
+            self.put(format!("/v2/{name}/blobs/{}", digest(blob)), "application/octet-stream", blob.clone());
+        }
+        Served { reference: format!("{}/{name}:1", self.address), digest: image.digest() }
     }
 
     pub fn serve_slowly(&self, slow: bool) {
@@ -172,31 +158,4 @@ impl Shared {
         self.downloads.fetch_sub(1, Ordering::SeqCst);
         sent
     }
-}
-
-fn digest(content: &[u8]) -> String {
-    let hash = Sha256::digest(content);
-    hash.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
-}
-
-/// A tar archive of one file of 3 MiB that begins with `seed`.
-fn tar_of(seed: &str) -> Vec<u8> {
-    let size = 3 * 1024 * 1024;
-    let mut header = [0_u8; 512];
-    header[..4].copy_from_slice(b"file");
-    header[100..108].copy_from_slice(b"0000644\0");
-    header[108..116].copy_from_slice(b"0000000\0");
-    header[116..124].copy_from_slice(b"0000000\0");
-    header[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
-    header[136..148].copy_from_slice(b"00000000000\0");
-    header[148..156].copy_from_slice(b"        ");
-    header[156] = b'0';
-    header[257..265].copy_from_slice(b"ustar\x0000");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    let mut archive = header.to_vec();
-    archive.extend_from_slice(seed.as_bytes());
-    archive.resize(512 + size, 0);
-    archive.resize(archive.len() + 1024, 0);
-    archive
 }

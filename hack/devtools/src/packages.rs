@@ -7,6 +7,7 @@ use std::process::Command;
 
 /// Packages for the cluster itself.
 pub const CLUSTER: &[&str] = &[
+    "apache2-utils",
     "ca-certificates",
     "containernetworking-plugins",
     "docker-registry",

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use drop_harness::{Cluster, run};
+use drop_harness::{Cluster, identity, run};
 use drop_protocol::names;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::Role;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
 
 const SECRET: &str = "secrets-login";
@@ -60,6 +60,44 @@ fn a_secret_is_readable_while_an_image_names_it() -> Result<()> {
 }
 
 #[test]
+fn an_agent_reads_no_secret_but_those_that_images_name() -> Result<()> {
+    run("discoverysecret", async |cluster| {
+        const DISCOVERY: &str = "secrets-discovery";
+        for name in [SECRET, DISCOVERY] {
+            let _ = secrets(cluster).delete(name, &DeleteParams::default()).await;
+        }
+        create_login(cluster).await?;
+        let discovery: Secret = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": DISCOVERY },
+            "stringData": { "username": "u", "password": "p" },
+        }))?;
+        secrets(cluster).create(&PostParams::default(), &discovery).await?;
+        let wanted = cluster.fresh_images(1, 5).await?;
+        cluster.apply_policy(3, Duration::from_millis(100)).await?;
+        let login = json!({ "imagePullSecrets": [{ "name": SECRET }] });
+        cluster.apply_image_with(&wanted[0], &login).await?;
+        wait_readable(cluster, &[SECRET]).await?;
+        let agent = Api::<Secret>::namespaced(identity::agent(cluster).await?, names::DEFAULT_NAMESPACE);
+        let limit = Duration::from_secs(10);
+        cluster
+            .wait_until(limit, "the agent reads the named Secret", async || {
+                Ok(agent.get(SECRET).await.is_ok())
+            })
+            .await?;
+        let forbidden = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
+        let read = agent.get(DISCOVERY).await;
+        anyhow::ensure!(read.as_ref().is_err_and(forbidden), "the discovery Secret: {read:?}");
+        let listed = agent.list(&ListParams::default()).await;
+        anyhow::ensure!(listed.as_ref().is_err_and(forbidden), "all Secrets: {listed:?}");
+        cluster.clean().await?;
+        for name in [SECRET, DISCOVERY] {
+            secrets(cluster).delete(name, &DeleteParams::default()).await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_secret_that_does_not_exist_is_named() -> Result<()> {
     run("nosecret", async |cluster| {
         let image = cluster.fresh_images(1, 5).await?.remove(0);
@@ -72,6 +110,7 @@ fn a_secret_that_does_not_exist_is_named() -> Result<()> {
                 Ok(status.conditions.iter().any(|condition| {
                     condition.type_ == "Ready"
                         && condition.status == "False"
+                        && condition.reason == "SecretNotFound"
                         && condition.message.contains("no-such-secret")
                 }))
             })

@@ -7,7 +7,9 @@
 //! | [`figure`] | a measured value and its bound |
 //! | [`scrape`] | histograms on a page of metrics |
 //! | [`cri`] | a bare CRI client that shares no code with the agent |
+//! | [`identity`] | the API server as one of Drop's agents sees it |
 //! | [`processes`] | Drop's processes on this machine |
+//! | [`private_registry`], [`token_server`] | a registry that wants a login, and who hands out tokens for one |
 //!
 //! [`run`] enters the cluster's network namespace by itself. Nothing here knows anything of Drop's insides but the
 //! protocol.
@@ -16,7 +18,10 @@ pub mod audit;
 pub mod cluster;
 pub mod cri;
 pub mod figure;
+pub mod identity;
+pub mod private_registry;
 pub mod processes;
 pub mod scrape;
+pub mod token_server;
 
 pub use cluster::{Cluster, Wanted, run};
