@@ -13,6 +13,7 @@ use futures::future::LocalBoxFuture;
 use futures::stream::LocalBoxStream;
 
 use crate::credentials::docker_config::{Invalid, SecretData};
+use crate::credentials::provider::Providers;
 
 /// Everything that one agent is given.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub struct Parts {
     pub clock: Rc<dyn Clock>,
     /// The kernel timer.
     pub timer: Rc<dyn KillTimer>,
+    /// The node's credential provider plugins.
+    pub providers: Rc<Providers>,
 }
 
 /// Why a Secret can't be used.

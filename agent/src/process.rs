@@ -12,6 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::clock::MachineClock;
+use crate::credentials::provider::Providers;
+use crate::credentials::provider::config::ConfigError;
 use crate::driver;
 use crate::http;
 use crate::kill_timer::KernelTimer;
@@ -30,6 +32,9 @@ pub enum Error {
     /// The pages can't be served.
     #[error(transparent)]
     Http(#[from] http::Error),
+    /// The credential providers can't be used.
+    #[error(transparent)]
+    Providers(#[from] ConfigError),
     /// Signals can't be received.
     #[error("cannot receive signals: {0}")]
     Signal(#[from] std::io::Error),
@@ -41,11 +46,19 @@ pub enum Error {
 /// Runs until SIGTERM or SIGINT, and gives back what it holds.
 ///
 /// # Errors
-/// If the API server can't be used, the pages can't be served or the kernel has no timer.
+/// If the API server or the credential providers can't be used, the pages can't be served or the kernel has no timer.
 pub async fn run(settings: Settings) -> Result<(), Error> {
     let terminate = signal(SignalKind::terminate())?;
     let interrupt = signal(SignalKind::interrupt())?;
     let timer = KernelTimer::new()?;
+    let providers =
+        match (&settings.image_credential_provider_config, &settings.image_credential_provider_bin_dir) {
+            (Some(config), Some(bin_dir)) => Providers::load(config, bin_dir)?,
+            _ => Providers::default(),
+        };
+    for name in providers.names() {
+        info!(name, "uses a credential provider");
+    }
     let client = kubernetes::client().await?;
     // 64 bits from the kernel's random source, by which the standard library seeds its hash maps.
     let random = RandomState::new().build_hasher().finish();
@@ -65,6 +78,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         runtime: Rc::new(NodeRuntime::new(runtime, settings.image_fs_path.clone())),
         clock: Rc::new(MachineClock),
         timer: Rc::new(timer),
+        providers: Rc::new(providers),
     };
     let observed = Arc::new(Observed::new());
     let listener = http::listen(settings.listen).await?;

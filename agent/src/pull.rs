@@ -104,7 +104,7 @@ async fn offer(parts: &Parts, reference: &str, logins: &Logins) -> Result<(), Cl
     result
 }
 
-/// What the Secrets that the grant names hold for the image.
+/// What the Secrets that the grant names, and the node's credential providers, hold for the image.
 async fn logins(parts: &Parts, image: &GrantedImage) -> Result<Logins, PullError> {
     let reference = Reference::parse(&image.reference).map_err(|error| {
         PullError::Failed(Classified {
@@ -122,7 +122,13 @@ async fn logins(parts: &Parts, image: &GrantedImage) -> Result<Logins, PullError
         }
         secrets.push((name.clone(), secret));
     }
-    Ok(Logins::find(&reference, secrets))
+    let mut logins = Logins::find(&reference, secrets);
+    let provided = parts.providers.logins(&reference, parts.clock.now().monotonic).await;
+    for (name, error) in &provided.1 {
+        warn!(image = image.reference, provider = name, "credential provider {name} {error}");
+    }
+    logins.add_provided(&reference, provided);
+    Ok(logins)
 }
 
 /// Both are wall clocks, of two machines in the worst case: never less than nothing.

@@ -42,6 +42,23 @@ pub struct Settings {
     #[arg(long, env = "DROP_SHUTDOWN_GRACE_SECONDS", default_value_t = 290)]
     pub shutdown_grace_seconds: u64,
 
+    /// The kubelet's CredentialProviderConfig, a file or a directory of files: the agent asks the same plugins for
+    /// logins, after those in imagePullSecrets. Read at start.
+    #[arg(
+        long,
+        env = "DROP_IMAGE_CREDENTIAL_PROVIDER_CONFIG",
+        requires = "image_credential_provider_bin_dir"
+    )]
+    pub image_credential_provider_config: Option<PathBuf>,
+
+    /// The directory of those plugins' programs.
+    #[arg(
+        long,
+        env = "DROP_IMAGE_CREDENTIAL_PROVIDER_BIN_DIR",
+        requires = "image_credential_provider_config"
+    )]
+    pub image_credential_provider_bin_dir: Option<PathBuf>,
+
     /// Address for /healthz, /readyz and /metrics.
     #[arg(long, env = "DROP_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,

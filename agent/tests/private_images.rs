@@ -5,6 +5,7 @@
 
 mod real;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -58,6 +59,41 @@ impl Private {
         NewImage::of(repository).store(self.place.path(), repository);
         let secrets = secrets.iter().map(|name| (*name).to_owned()).collect();
         GrantedImage { secrets, ..image(&format!("{}/{repository}:1", self.host())) }
+    }
+}
+
+/// A credential provider plugin: its program, its configuration, and how often it was run.
+struct Plugin(TempDir);
+
+impl Plugin {
+    /// A plugin for images of `host` that writes what `script` says.
+    fn new(host: &str, script: &str) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let config = json!({
+            "apiVersion": "kubelet.config.k8s.io/v1", "kind": "CredentialProviderConfig",
+            "providers": [{
+                "name": "plugin", "matchImages": [host], "defaultCacheDuration": "1h",
+                "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "args": ["get-credentials"],
+                "env": [{"name": "RUNS", "value": place.path().join("runs")}],
+            }],
+        });
+        std::fs::write(place.path().join("config.json"), config.to_string()).unwrap();
+        let program = place.path().join("plugin");
+        std::fs::write(&program, format!("#!/bin/sh\necho run >> $RUNS\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Self(place)
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let (config, bin_dir) = (self.0.path().join("config.json"), self.0.path());
+        vec![
+            format!("--image-credential-provider-config={}", config.display()),
+            format!("--image-credential-provider-bin-dir={}", bin_dir.display()),
+        ]
+    }
+
+    fn runs(&self) -> usize {
+        std::fs::read_to_string(self.0.path().join("runs")).unwrap().lines().count()
     }
 }
 
@@ -234,6 +270,51 @@ fn a_changed_password_holds_from_the_next_attempt_on() {
         stage.create_secret("login", private.host(), USER, PASSWORD).await;
         let entry = pulled(&mut stage, &[image]).await.remove(0);
         assert!(entry.digest.is_some() && entry.failure.is_none(), "{:?}", entry.failure);
+        nothing_is_told(&stage).await;
+    });
+}
+
+#[test]
+fn a_credential_provider_opens_a_registry_without_a_secret_and_is_asked_once() {
+    on_stage(async |mut stage| {
+        let private = Private::with_password();
+        let answer = json!({
+            "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderResponse",
+            "cacheKeyType": "Registry", "auth": {private.host(): {"username": USER, "password": PASSWORD}},
+        });
+        let plugin = Plugin::new(private.host(), &format!("/bin/cat > /dev/null\necho '{answer}'"));
+        stage.arguments = plugin.arguments();
+        stage.create_secret("wrong", private.host(), USER, "hunter2-wrong").await;
+        let images =
+            [private.image("team/a", &[]), private.image("team/b", &[]), private.image("team/c", &["wrong"])];
+        stage.create_lease(MINUTE).await;
+        stage.ready_agent().await;
+        for entry in pulled(&mut stage, &images).await {
+            assert!(entry.digest.is_some(), "{}: {:?}", entry.reference, entry.failure);
+        }
+        assert_eq!(plugin.runs(), 1);
+        nothing_is_told(&stage).await;
+    });
+}
+
+#[test]
+fn a_credential_provider_that_fails_is_named_and_says_nothing() {
+    on_stage(async |mut stage| {
+        let private = Private::with_password();
+        let plugin = Plugin::new(private.host(), &format!("echo {PASSWORD}; echo {PASSWORD} >&2; exit 3"));
+        stage.arguments = plugin.arguments();
+        stage.create_secret("login", private.host(), USER, PASSWORD).await;
+        stage.create_lease(MINUTE).await;
+        stage.ready_agent().await;
+        let entry = pulled(&mut stage, &[private.image("team/a", &["login"])]).await.remove(0);
+        assert!(entry.digest.is_some(), "what a Secret opens needs no plugin: {:?}", entry.failure);
+        let failure = failure(&mut stage, private.image("team/b", &[])).await;
+        assert_eq!(failure.reason, FailureReason::CredentialProviderFailed, "{failure:?}");
+        assert_eq!(failure.scope, FailureScope::Node, "{failure:?}");
+        assert!(
+            failure.message.contains("credential provider plugin for")
+                && failure.message.contains(private.host())
+        );
         nothing_is_told(&stage).await;
     });
 }

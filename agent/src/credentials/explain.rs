@@ -27,25 +27,34 @@ pub fn unusable(logins: &Logins, host: &str) -> Option<Classified> {
     Some(Classified { scope, reason, message, retry_after_seconds: None })
 }
 
+/// The failure of a pull from `host` that was refused while a credential provider failed.
+fn provider_failed(logins: &Logins, host: &str) -> Option<Classified> {
+    let (name, error) = logins.failed.first()?;
+    Some(Classified {
+        // Its program and what it asks belong to the node.
+        scope: FailureScope::Node,
+        reason: FailureReason::CredentialProviderFailed,
+        message: short(&format!("credential provider {name} for {host} {error}")),
+        retry_after_seconds: None,
+    })
+}
+
 /// Adds to the refusal of `reference` by `host` which Secrets were of what use.
 #[must_use]
 pub fn denied(refusal: Classified, logins: &Logins, reference: &str, host: &str) -> Classified {
-    if let Some(unusable) = unusable(logins, host) {
-        return unusable;
+    if let Some(why) = unusable(logins, host).or_else(|| provider_failed(logins, host)) {
+        return why;
     }
-    let mut tried: Vec<&str> = logins.usable.iter().map(|login| login.secret.as_str()).collect();
+    let mut tried: Vec<String> = logins.usable.iter().map(|login| login.source.to_string()).collect();
     tried.dedup();
-    let all = logins.secrets.join(", ");
+    let (tried, all) = (tried.join(", "), logins.secrets.join(", "));
     let message = match (refusal.reason, logins.useless.first()) {
-        _ if logins.secrets.is_empty() => return refusal,
+        _ if tried.is_empty() && logins.secrets.is_empty() => return refusal,
         (FailureReason::Forbidden, _) if !tried.is_empty() => {
-            format!(
-                "forbidden: {host} refuses {reference} to the login in Secret {}; check its rights",
-                tried.join(", ")
-            )
+            format!("forbidden: {host} refuses {reference} to the login in {tried}; check its rights")
         }
         _ if !tried.is_empty() => {
-            format!("unauthorized: {host} refuses the login in Secret {} for {reference}", tried.join(", "))
+            format!("unauthorized: {host} refuses the login in {tried} for {reference}")
         }
         (_, Some((secret, why))) => {
             format!(
@@ -67,6 +76,8 @@ fn short(message: &str) -> String {
 mod tests {
     use drop_protocol::failure::classify;
 
+    use super::super::provider::ProviderError;
+    use super::super::provider::exec::ExecError;
     use super::super::tests::{logins, secret};
     use super::*;
 
@@ -138,6 +149,14 @@ mod tests {
     fn an_api_server_that_does_not_answer_is_no_fault_of_the_image() {
         let logins = logins(IMAGE, [("a", Err(SecretError::Unknown("no answer".to_owned())))]);
         assert_eq!(unusable(&logins, "h.test").unwrap().scope, FailureScope::Node);
+    }
+
+    #[test]
+    fn a_credential_provider_that_failed_is_named_if_nothing_else_opens_the_registry() {
+        let failed = vec![("ecr".to_owned(), ProviderError::from(ExecError::Timeout))];
+        let (reason, message) = told(&Logins { failed, ..Logins::default() }, "401 Unauthorized");
+        assert_eq!(reason, FailureReason::CredentialProviderFailed);
+        assert_eq!(message, "credential provider ecr for h.test did not answer within 60 s");
     }
 
     #[test]

@@ -5,11 +5,13 @@
 //! | [`place`] | which images a key such as `*.registry.test/team` is for |
 //! | [`keyring`] | logins in the order in which the kubelet would offer them |
 //! | [`docker_config`] | the logins in a Secret |
+//! | [`provider`] | logins from the node's credential provider plugins |
 //! | [`explain`] | what is said when no login helps |
 //!
-//! All of it is pure: who reads the Secrets is [`crate::pull`].
+//! All of it is pure but [`provider`], which runs programs: who reads the Secrets is [`crate::pull`].
 
 use drop_cri::Credentials;
+use drop_cri::images::Secret;
 use drop_protocol::reference::Reference;
 
 use crate::parts::SecretError;
@@ -18,9 +20,11 @@ pub mod docker_config;
 pub mod explain;
 pub mod keyring;
 pub mod place;
+pub mod provider;
 
 use docker_config::{Entry, SecretData, Useless};
 use keyring::Keyring;
+use provider::{Provided, ProviderError};
 
 /// Host of docker.io's registry, as containerd connects to it.
 const DOCKER_REGISTRY: &str = "registry-1.docker.io";
@@ -30,11 +34,29 @@ const DOCKER_REGISTRY: &str = "registry-1.docker.io";
 pub struct Login {
     /// What the registry is shown.
     pub credentials: Credentials,
-    /// Name of the Secret.
-    pub secret: String,
+    /// Where it stands.
+    pub source: Source,
 }
 
-/// What the Secrets of one grant hold for one image.
+/// Where a login stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// In the Secret of this name.
+    Secret(String),
+    /// In the answer of this plugin.
+    Provider(String),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Secret(name) => write!(f, "Secret {name}"),
+            Self::Provider(name) => write!(f, "credential provider {name}"),
+        }
+    }
+}
+
+/// What the Secrets of one grant, and the node's credential providers, hold for one image.
 #[derive(Debug, Default)]
 pub struct Logins {
     /// The logins for this image, in the order in which they are tried.
@@ -43,6 +65,8 @@ pub struct Logins {
     pub useless: Vec<(String, Useless)>,
     /// Secrets that can't be used at all.
     pub unusable: Vec<(String, SecretError)>,
+    /// Credential providers that should have given a login and failed.
+    pub failed: Vec<(String, ProviderError)>,
     /// All Secrets that the grant names.
     pub secrets: Vec<String>,
 }
@@ -72,11 +96,28 @@ impl Logins {
                 Entry::Useless(why) => logins.useless.push((secret, why)),
                 Entry::Logins(found) => logins.usable.extend(found.into_iter().map(|login| Login {
                     credentials: Credentials { server_address: server_address.clone(), secret: login },
-                    secret: secret.clone(),
+                    source: Source::Secret(secret.clone()),
                 })),
             }
         }
         logins
+    }
+
+    /// Adds, behind the Secrets', what credential providers gave for `image`.
+    pub fn add_provided(
+        &mut self,
+        image: &Reference,
+        (provided, failed): (Vec<Provided>, Vec<(String, ProviderError)>),
+    ) {
+        let server_address = server_address(&image.host);
+        self.usable.extend(provided.into_iter().map(|Provided { provider, username, password }| Login {
+            credentials: Credentials {
+                server_address: server_address.clone(),
+                secret: Secret::Password { username, password },
+            },
+            source: Source::Provider(provider),
+        }));
+        self.failed = failed;
     }
 }
 
@@ -90,7 +131,6 @@ fn server_address(host: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use drop_cri::images::Secret;
     use secrecy::SecretSlice;
 
     use super::*;
@@ -119,7 +159,8 @@ mod tests {
                     Secret::Password { username, .. } => username.as_str(),
                     Secret::IdentityToken(_) => "",
                 };
-                (login.secret.as_str(), login.credentials.server_address.as_str(), user)
+                let Source::Secret(secret) = &login.source else { unreachable!() };
+                (secret.as_str(), login.credentials.server_address.as_str(), user)
             })
             .collect()
     }

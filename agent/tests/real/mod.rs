@@ -43,6 +43,8 @@ pub struct Stage {
     pub agent: Option<Child>,
     pub port: u16,
     pub cri: drop_cri::Runtime,
+    /// Further arguments of agents that are started.
+    pub arguments: Vec<String>,
     log: tempfile::NamedTempFile,
 }
 
@@ -110,6 +112,7 @@ impl Stage {
             port: 20000 + u16::try_from(std::process::id() % 20000).unwrap() + u16::try_from(number).unwrap(),
             cri: drop_cri::Runtime::new(&PathBuf::from(setting("DROP_TEST_CRI_SOCKET"))),
             namespace,
+            arguments: Vec::new(),
             log: tempfile::NamedTempFile::new().unwrap(),
         }
     }
@@ -137,6 +140,7 @@ impl Stage {
             .args(["--node-name", NODE, "--pod-namespace", &self.namespace, "--pod-uid", "pod-1"])
             .args(["--cri-socket", &setting("DROP_TEST_CRI_SOCKET"), "--min-free-percent", "0"])
             .args(["--listen", &format!("127.0.0.1:{}", self.port), "--log-level", "trace"])
+            .args(&self.arguments)
             .env("KUBECONFIG", setting("DROP_TEST_KUBECONFIG"))
             .stdout(self.log.reopen().map(append).unwrap())
             .spawn()

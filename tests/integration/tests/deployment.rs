@@ -101,7 +101,7 @@ fn overlays_change_what_they_say_and_nothing_else() -> anyhow::Result<()> {
     cluster::test(async |cluster| {
         let render = |what: &str| manifests::parse(&cluster.kubectl(&["kustomize", what], "")?);
         let base = render(EVERYTHING)?;
-        let changes: [(&str, &str, Value); 2] = [
+        let changes: [(&str, &str, Value); 3] = [
             (
                 "deploy/overlays/k3s",
                 "/spec/template/spec/volumes/0/hostPath/path",
@@ -111,6 +111,11 @@ fn overlays_change_what_they_say_and_nothing_else() -> anyhow::Result<()> {
                 "deploy/overlays/selinux",
                 "/spec/template/spec/securityContext/seLinuxOptions/type",
                 "spc_t".into(),
+            ),
+            (
+                "deploy/overlays/credential-providers",
+                "/spec/template/spec/containers/0/args/2",
+                "--image-credential-provider-config=/credential-providers/config/config.json".into(),
             ),
         ];
         for (overlay, pointer, value) in changes {

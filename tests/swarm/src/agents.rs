@@ -78,6 +78,7 @@ impl Agents {
             runtime: Rc::new(Handle(Rc::clone(&runtime))),
             clock: Rc::new(MachineClock),
             timer: Rc::new(NoTimer),
+            providers: Rc::default(),
         };
         let observed = Arc::new(Observed::new());
         let agent = Config::new(&member.node, &member.pod_uid, &format!("{:016x}", fastrand::u64(..)));

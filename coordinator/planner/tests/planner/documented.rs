@@ -29,7 +29,7 @@ fn wait_reasons() -> Vec<&'static str> {
 
 fn failure_reasons() -> Vec<&'static str> {
     words![FailureReason:
-        NotFound, Unauthorized, Forbidden, SecretNotFound, InvalidSecret, SecretUnreadable,
+        NotFound, Unauthorized, Forbidden, SecretNotFound, InvalidSecret, SecretUnreadable, CredentialProviderFailed,
         InvalidImage, NoMatchingPlatform, TooManyRequests, ServerError, DNSError,
         ConnectionRefused, Timeout, TLSError, DiskError, RuntimeError, Stuck, ErrImagePull,
     ]

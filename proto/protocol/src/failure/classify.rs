@@ -105,6 +105,7 @@ const fn scope(reason: FailureReason) -> FailureScope {
         FailureReason::DiskError
         | FailureReason::RuntimeError
         | FailureReason::SecretUnreadable
+        | FailureReason::CredentialProviderFailed
         | FailureReason::Stuck
         | FailureReason::ErrImagePull => FailureScope::Node,
     }
@@ -145,6 +146,7 @@ fn message(reason: FailureReason, text: &str, reference: &str, host: &str) -> St
         FailureReason::SecretNotFound
         | FailureReason::InvalidSecret
         | FailureReason::SecretUnreadable
+        | FailureReason::CredentialProviderFailed
         | FailureReason::ErrImagePull => format!("pull of {reference} failed: {}", last_part(text)),
     }
 }

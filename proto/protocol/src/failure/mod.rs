@@ -32,6 +32,8 @@ pub enum FailureReason {
     InvalidSecret,
     /// A Secret that imagePullSecrets names could not be read by the agent.
     SecretUnreadable,
+    /// A credential provider plugin of the node failed, and without it the registry refuses.
+    CredentialProviderFailed,
     /// The reference or the image is malformed.
     InvalidImage,
     /// The image has no manifest for this architecture.
@@ -92,6 +94,7 @@ impl FailureReason {
             Self::SecretNotFound => "SecretNotFound",
             Self::InvalidSecret => "InvalidSecret",
             Self::SecretUnreadable => "SecretUnreadable",
+            Self::CredentialProviderFailed => "CredentialProviderFailed",
             Self::InvalidImage => "InvalidImage",
             Self::NoMatchingPlatform => "NoMatchingPlatform",
             Self::TooManyRequests => "TooManyRequests",

@@ -27,9 +27,10 @@ pub(super) struct Failure {
 /// The reason of the first release that comes closest.
 const fn ancestor(reason: FailureReason) -> FailureReason {
     match reason {
-        FailureReason::SecretNotFound | FailureReason::InvalidSecret | FailureReason::SecretUnreadable => {
-            FailureReason::Unauthorized
-        }
+        FailureReason::SecretNotFound
+        | FailureReason::InvalidSecret
+        | FailureReason::SecretUnreadable
+        | FailureReason::CredentialProviderFailed => FailureReason::Unauthorized,
         known => known,
     }
 }
