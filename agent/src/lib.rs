@@ -11,7 +11,7 @@
 //! | [`node`] | the container runtime and the image file system |
 //! | [`inventory`] | which references the runtime's images answer to |
 //! | [`pull`] | one pull from its Secrets to its digest |
-//! | [`credentials`] | what pull Secrets say to a registry |
+//! | [`credentials`] | which logins a registry is offered: from pull Secrets and from the node's plugins |
 //! | [`clock`], [`kill_timer`] | the machine's clocks and the timer that ends a paused process |
 //! | [`observe`], [`http`] | health and metrics, and the pages that show them |
 //! | [`settings`], [`process`] | flags, and the process as a whole |

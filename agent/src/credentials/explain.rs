@@ -48,21 +48,17 @@ pub fn denied(refusal: Classified, logins: &Logins, reference: &str, host: &str)
     let mut tried: Vec<String> = logins.usable.iter().map(|login| login.source.to_string()).collect();
     tried.dedup();
     let (tried, all) = (tried.join(", "), logins.secrets.join(", "));
-    let message = match (refusal.reason, logins.useless.first()) {
+    let word = if refusal.reason == FailureReason::Forbidden { "forbidden" } else { "unauthorized" };
+    let message = match logins.useless.first() {
         _ if tried.is_empty() && logins.secrets.is_empty() => return refusal,
-        (FailureReason::Forbidden, _) if !tried.is_empty() => {
-            format!("forbidden: {host} refuses {reference} to the login in {tried}; check its rights")
-        }
-        _ if !tried.is_empty() => {
-            format!("unauthorized: {host} refuses the login in {tried} for {reference}")
-        }
-        (_, Some((secret, why))) => {
+        _ if !tried.is_empty() => format!("{word}: {host} refuses the login in {tried} for {reference}"),
+        Some((secret, why)) => {
             format!(
-                "unauthorized: {host} wants credentials for {reference}; Secret {secret} has an entry for it {why}"
+                "{word}: {host} wants credentials for {reference}; Secret {secret} has an entry for it {why}"
             )
         }
-        _ => {
-            format!("unauthorized: {host} wants credentials for {reference}; no entry for it in Secret {all}")
+        None => {
+            format!("{word}: {host} wants credentials for {reference}; no entry for it in Secret {all}")
         }
     };
     Classified { message: short(&message), ..refusal }
@@ -105,7 +101,7 @@ mod tests {
                 vec![("a", secret(LOGIN))],
                 "403 Forbidden",
                 FailureReason::Forbidden,
-                "to the login in Secret a; check its rights",
+                "forbidden: h.test refuses the login in Secret a for",
             ),
             (
                 vec![("a", secret("{}")), ("b", secret("{}"))],
