@@ -4,8 +4,9 @@ use drop_integration::cluster::{self, Cluster};
 use drop_integration::identities::{AGENT, COORDINATOR, Identities, with_identities};
 use drop_integration::wait;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::Role;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 /// Where something is asked for: in Drop's namespace, in another one, or in none.
@@ -169,6 +170,32 @@ fn the_coordinator_hands_agents_the_reading_of_named_secrets_and_nothing_else() 
             }
             Ok(())
         })
+        .await
+    })
+}
+
+#[test]
+fn the_token_of_an_agent_opens_no_secret_but_those_that_are_named() -> anyhow::Result<()> {
+    cluster::test(async |cluster| {
+        Box::pin(with_identities(cluster, "test-rights-discovery", async |identities| {
+            let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &identities.namespace);
+            for name in ["pull", "discovery"] {
+                let secret = json!({ "metadata": { "name": name }, "stringData": { "password": "p" } });
+                secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await?;
+            }
+            let roles: Api<Role> = Api::namespaced(cluster.client.clone(), &identities.namespace);
+            let rule = json!({ "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["pull"], "verbs": ["get"] });
+            let patch = Patch::Merge(json!({ "rules": [rule] }));
+            roles.patch("drop-agent-pull-secrets", &PatchParams::default(), &patch).await?;
+            let agent: Api<Secret> = Api::namespaced(identities.agent_on("node-1").await?, &identities.namespace);
+            wait::until("the agent reads the named Secret", async || Ok(agent.get("pull").await.ok())).await?;
+            let forbidden = |error: &kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
+            let read = agent.get("discovery").await;
+            anyhow::ensure!(read.as_ref().is_err_and(forbidden), "the other Secret: {read:?}");
+            let listed = agent.list(&ListParams::default()).await;
+            anyhow::ensure!(listed.as_ref().is_err_and(forbidden), "all Secrets: {listed:?}");
+            Ok(())
+        }))
         .await
     })
 }
