@@ -13,6 +13,7 @@
 //! | [`lead`] | who leads, and under which number |
 //! | [`run`] | the one loop of a leader |
 //! | [`execute`] | what is planned becomes requests, each attempted once |
+//! | [`discover`] | beside that loop: asks the sources of DiscoveryPolicies, by `drop-discovery` |
 //! | [`status`], [`set_status`] | `status` of a CachedImage and of a CachedImageSet, domain type ↔ API type |
 //! | [`api`] | the clients, and what an answer to a write means |
 //! | [`clock`] | the only place that reads a clock |
@@ -23,6 +24,7 @@
 
 pub mod api;
 pub mod clock;
+pub mod discover;
 pub mod execute;
 pub mod http;
 pub mod index;

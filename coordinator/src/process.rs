@@ -10,6 +10,7 @@ use tracing::info;
 
 use crate::api::{self, Clients};
 use crate::clock::Clock;
+use crate::discover::Discoverer;
 use crate::http::{self, Pages};
 use crate::lead::Proof;
 use crate::lead::run::{Elector, Outlook};
@@ -57,6 +58,13 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let (stop, stopping) = watch::channel(false);
     let pages = Pages { metrics: Arc::clone(&metrics), outlook: outlook.clone(), synced: synced_seen, clock };
     let listener = http::listen(settings.listen).await?;
+    let discoverer = Discoverer::new(
+        clients.clone(),
+        &settings.pod_namespace,
+        clock,
+        Arc::clone(&metrics),
+        stopping.clone(),
+    );
     let leader = Leader::new(
         clients,
         settings.pod_namespace,
@@ -67,7 +75,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         stopping.clone(),
     );
 
-    let deciding = follow_terms(&leader, outlook, stopping, clock);
+    let deciding = follow_terms(&leader, &discoverer, outlook, stopping, clock);
     tokio::pin!(deciding);
     tokio::select! {
         served = http::serve(listener, pages) => return served.map_err(Error::from),
@@ -83,9 +91,10 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// Leads whenever a term is won, until that term ends. Returns when told to stop.
+/// Leads and discovers whenever a term is won, until that term ends. Returns when told to stop.
 async fn follow_terms(
     leader: &Leader,
+    discoverer: &Discoverer,
     mut outlook: Outlook,
     mut stopping: watch::Receiver<bool>,
     clock: Clock,
@@ -99,7 +108,9 @@ async fn follow_terms(
         // Without a term to wait for, the election has ended.
         let Some(term) = term else { return };
         let proof = Proof::new(term.epoch.clone(), outlook.terms.clone(), clock);
-        if leader.lead(term, proof).await.is_break() {
+        // Both end with the term, or when told to stop.
+        let (led, ()) = tokio::join!(leader.lead(term, proof.clone()), Box::pin(discoverer.discover(proof)));
+        if led.is_break() {
             return;
         }
     }

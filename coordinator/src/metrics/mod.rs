@@ -2,6 +2,7 @@
 //!
 //! | module | subject |
 //! |---|---|
+//! | [`discovery`] | DiscoveryPolicies and their sources |
 //! | [`images`] | gauges and counters per CachedImage, for a bounded number of them |
 //! | `grants` | what becomes of grants, and how long pairs wait |
 //! | `news` | what is new in a node's report |
@@ -10,6 +11,7 @@
 //! Labels never carry node names: there may be thousands of nodes times dozens of images. The agents' own metrics
 //! tell about their nodes.
 
+pub mod discovery;
 mod grants;
 pub mod images;
 mod news;
@@ -26,6 +28,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+pub use discovery::Discovery;
 use drop_planner::{Issue, WithdrawReason};
 use drop_protocol::{Monotonic, NodeLease};
 use grants::Grants;
@@ -57,6 +60,8 @@ pub enum WriteKind {
     Status,
     /// The status of a CachedImageSet.
     SetStatus,
+    /// The status of a DiscoveryPolicy.
+    DiscoveryStatus,
     /// An event.
     Event,
 }
@@ -128,6 +133,7 @@ pub struct Metrics {
     waiting: Family<Reason, Gauge>,
     grants: Grants,
     images: Arc<Images>,
+    discovery: Discovery,
 }
 
 impl fmt::Debug for Metrics {
@@ -175,6 +181,7 @@ impl Metrics {
         let grants = Grants::register(&mut registry);
         let images = Arc::new(Images::default());
         registry.register_collector(Box::new(Arc::clone(&images)));
+        let discovery = Discovery::register(&mut registry);
         Self {
             registry,
             passes,
@@ -189,6 +196,7 @@ impl Metrics {
             waiting,
             grants,
             images,
+            discovery,
         }
     }
 
@@ -267,6 +275,12 @@ impl Metrics {
     /// The Lease of this node is gone.
     pub fn lease_gone(&self, node: &str) {
         self.grants.forget(node);
+    }
+
+    /// What DiscoveryPolicies find.
+    #[must_use]
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
     }
 
     /// The text that a scrape gets.
