@@ -47,7 +47,7 @@ pub struct DiscoveryPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::regex")]
     pub image_filter: Option<String>,
-    /// How often the sources are asked, for example 15m. 0s means the default.
+    /// How often the sources are asked, for example 15m; at most every 10s. 0s means the default.
     #[serde(default = "thirty_minutes")]
     #[schemars(schema_with = "schema::duration")]
     pub sync_interval: String,
@@ -155,7 +155,7 @@ pub struct RegistrySource {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(transform = schema::without_defaults)]
 pub struct DiscoveryPolicyStatus {
-    /// When the sources last answered.
+    /// When what is shown was found. A sync that finds the same writes nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]
     pub last_sync_time: Option<Time>,
@@ -180,7 +180,7 @@ pub struct DiscoveredImage {
     /// Its score; higher is better.
     #[schemars(schema_with = "schema::int64")]
     pub score: i64,
-    /// The source that named it: type and endpoint or registry.
+    /// The sources that named it, best score first: type and endpoint or registry.
     pub source: String,
 }
 

@@ -25,6 +25,14 @@ fn the_examples_of_the_reference_are_accepted() -> anyhow::Result<()> {
 }
 
 #[test]
+fn the_examples_of_discovery_are_accepted() -> anyhow::Result<()> {
+    let examples = manifests::examples(&repository().join("crds/DISCOVERY.md"))?;
+    assert!(examples.len() >= 5, "only {} examples were found", examples.len());
+    assert_eq!(accepted(&examples)?, examples.len());
+    Ok(())
+}
+
+#[test]
 fn the_samples_are_accepted() -> anyhow::Result<()> {
     let samples = manifests::directory(&repository().join("deploy/samples"))?;
     let objects =
