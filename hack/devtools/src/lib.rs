@@ -13,6 +13,7 @@
 //! | [`daemon`] | starting, finding and ending processes |
 //! | [`cluster`], [`teardown`], [`status`] | the commands: order of things |
 //! | [`images`] | real and synthetic images for demonstration, tests and benchmarks |
+//! | [`sources`] | metrics servers and registries for tests of discovery |
 //! | [`command`], [`files`], [`wait`], [`progress`] | running a program, writing a file, polling, talking to the user |
 //!
 //! It must not know Drop itself: no custom resources, no leases, no Kubernetes client.
@@ -36,6 +37,7 @@ pub mod product_images;
 pub mod progress;
 pub mod registry;
 pub mod settings;
+pub mod sources;
 pub mod state;
 pub mod status;
 pub mod teardown;
