@@ -1,6 +1,11 @@
 //! What a source said: images with scores, and what it could not say.
 
+use drop_protocol::reference::Reference;
+
 use crate::failure::Failure;
+
+/// Longest host and longest repository path of a reference that registries and runtimes take.
+const MAX_PART: usize = 255;
 
 /// An image with its score; higher is better.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +14,15 @@ pub struct Scored {
     pub image: String,
     /// The score.
     pub score: i64,
+}
+
+/// Reads a reference that can be pulled by its name. Runtimes show an image without a name by its ID, which would read as
+/// a tag of an image called `sha256`.
+#[must_use]
+pub fn reference(text: &str) -> Option<Reference> {
+    let reference = Reference::parse(text).ok()?;
+    let fits = reference.host.len() <= MAX_PART && reference.repository.len() <= MAX_PART;
+    (fits && !text.starts_with("sha256:")).then_some(reference)
 }
 
 /// What asking one source came to. A registry may fail for some repositories and answer for others.

@@ -1,17 +1,17 @@
 //! Asks one source, within its limits, and puts what goes wrong into an answer: asking never fails.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use drop_protocol::reference::Reference;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, LINK};
 
-use crate::answer::{Answer, Scored};
+use crate::answer::{Answer, Scored, reference};
 use crate::credentials::Credentials;
 use crate::failure::{Failure, Reason};
-use crate::http::{Http, Limits};
+use crate::http::{Http, Limits, Reader};
 use crate::policy::{Question, Source};
 use crate::prometheus::{self, Query};
 use crate::registry::{self, Client, Listing, MAX_TAGS, Tags, link};
@@ -66,18 +66,25 @@ async fn ask_registry(
     limits: Limits,
 ) -> Result<Answer, Failure> {
     let client = Client::new(&registry::api(&listing.base), credentials, limits)?;
+    let kept = AtomicUsize::new(0);
     // A repository that is listed twice is asked once.
     let repositories: BTreeSet<&str> = listing.repositories.iter().map(String::as_str).collect();
     let questions: Vec<_> = repositories
         .into_iter()
-        .map(async |repository| (repository, tags(&client, listing, repository).await))
+        .map(async |repository| (repository.to_owned(), tags(&client, listing, repository, &kept).await))
         .collect();
     let listed = futures::stream::iter(questions).buffered(limits.concurrent).collect().await;
-    conclude(listing, listed)
+    let listing = listing.clone();
+    apart(move || conclude(&listing, listed)).await?
 }
 
-/// All tags of a repository that the listing keeps.
-async fn tags(client: &Client<'_>, listing: &Listing, repository: &str) -> Result<Tags, Failure> {
+/// All tags of a repository that the listing keeps; `kept` counts those of all repositories.
+async fn tags(
+    client: &Client<'_>,
+    listing: &Listing,
+    repository: &str,
+    kept: &AtomicUsize,
+) -> Result<Tags, Failure> {
     let mut tags = Tags::new(listing);
     let mut url = listing.first_page(repository);
     for _ in 0..client.limits().pages {
@@ -87,8 +94,19 @@ async fn tags(client: &Client<'_>, listing: &Listing, repository: &str) -> Resul
         }
         let links = response.headers.get_all(LINK).iter().filter_map(|header| header.to_str().ok());
         let next = link::next(&response.url, links)?;
-        let body = response.body.bytes(client.limits().page_bytes).await?;
-        tags.add(registry::page(&body)?)?;
+        let before = tags.len();
+        let read = move |body: Reader| {
+            tags.add(registry::page(body)?);
+            Ok::<_, Failure>(tags)
+        };
+        tags = response.body.parse(client.limits().page_bytes, read).await??;
+        let more = tags.len().saturating_sub(before);
+        if kept.fetch_add(more, Ordering::Relaxed).saturating_add(more) > MAX_TAGS {
+            return Err(Failure::new(
+                Reason::InvalidResponse,
+                format!("more than {MAX_TAGS} tags: narrow them with tagFilter or topX"),
+            ));
+        }
         match next {
             Some(next) => url = next,
             None => return Ok(tags),
@@ -97,9 +115,15 @@ async fn tags(client: &Client<'_>, listing: &Listing, repository: &str) -> Resul
     Err(Failure::new(Reason::InvalidResponse, format!("the tags of {repository} go on without end")))
 }
 
+/// Does work that takes a while on a thread of its own.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Failure::new(Reason::SyncFailed, "reading the answer was broken off"))
+}
+
 /// One answer out of those for each repository. The last tag of every repository gets the best score, whatever the
 /// number of its tags, so that a repository with many does not push out the others.
-fn conclude(listing: &Listing, listed: Vec<(&str, Result<Tags, Failure>)>) -> Result<Answer, Failure> {
+fn conclude(listing: &Listing, listed: Vec<(String, Result<Tags, Failure>)>) -> Result<Answer, Failure> {
     let host = listing.host();
     let total = listed.len();
     let longest = listed.iter().filter_map(|(_, tags)| tags.as_ref().ok()).map(Tags::len).max();
@@ -109,14 +133,14 @@ fn conclude(listing: &Listing, listed: Vec<(&str, Result<Tags, Failure>)>) -> Re
         let tags = match tags {
             Ok(tags) => tags,
             Err(failure) => {
-                keep.push(listing.template.shape(&host, repository));
+                keep.push(listing.template.shape(&host, &repository));
                 failed.push((repository, failure));
                 continue;
             }
         };
         for (distance, tag) in tags.from_last() {
-            let image = listing.template.render(&host, repository, &tag);
-            if Reference::parse(&image).is_err() {
+            let image = listing.template.render(&host, &repository, &tag);
+            if reference(&image).is_none() {
                 skipped += 1;
                 continue;
             }
@@ -125,12 +149,6 @@ fn conclude(listing: &Listing, listed: Vec<(&str, Result<Tags, Failure>)>) -> Re
                 score: best.saturating_sub(i64::try_from(distance).unwrap_or(i64::MAX)),
             });
         }
-    }
-    if images.len() > MAX_TAGS {
-        return Err(Failure::new(
-            Reason::InvalidResponse,
-            format!("more than {MAX_TAGS} tags: narrow them with tagFilter or topX"),
-        ));
     }
     let Some((_, first)) = failed.first() else {
         let notes = if skipped > 0 {
@@ -149,7 +167,7 @@ fn conclude(listing: &Listing, listed: Vec<(&str, Result<Tags, Failure>)>) -> Re
         .iter()
         .take(NAMED)
         .map(|(repository, failure)| {
-            if failure.message.contains(repository) {
+            if failure.message.contains(repository.as_str()) {
                 failure.message.clone()
             } else {
                 format!("{repository}: {}", failure.message)

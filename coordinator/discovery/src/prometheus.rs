@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
-use drop_protocol::reference::Reference;
 use jiff::Timestamp;
 use url::Url;
 
-use crate::answer::{Answer, Scored};
+use crate::answer::{Answer, Scored, reference};
 use crate::failure::{Failure, Reason, quote};
 
 mod wire;
@@ -153,9 +152,7 @@ impl Tally {
             return Ok(());
         };
         let text = String::from_utf8_lossy(&label);
-        // Runtimes show an image without a name by its ID, which would read as the tag of an image called sha256.
-        let reference = Reference::parse(&text).ok().filter(|_| !text.starts_with("sha256:"));
-        let Some(reference) = reference else {
+        let Some(reference) = reference(&text) else {
             self.not_references += 1;
             self.example.get_or_insert_with(|| quote(&text));
             return Ok(());

@@ -63,6 +63,12 @@ impl Schedule {
         self.due = now.monotonic;
     }
 
+    /// There is nothing to ask until the spec is edited.
+    pub fn rest(&mut self) {
+        self.failures = 0;
+        self.due = Monotonic::from_start(Duration::MAX);
+    }
+
     /// A sync has ended.
     pub fn finished(&mut self, well: bool, now: Now) {
         let wait = if well {

@@ -84,7 +84,7 @@ impl Policies {
 
     /// Takes in a newer state of a policy: from the watch, or from the answer to a write.
     pub fn see(&mut self, Versioned { name, version, row }: Versioned<Row>, now: Now) {
-        let interval = interval(&row);
+        let interval = interval(&row).unwrap_or(policy::DEFAULT_INTERVAL);
         match self.entries.get_mut(&name) {
             Some(entry) if entry.row.uid == row.uid => {
                 // An answer to a write may be ahead of the watch.
@@ -144,14 +144,14 @@ impl Policies {
             return;
         };
         entry.running = false;
-        if entry.row.generation == done.generation {
+        if entry.row.generation != done.generation {
+            return;
+        }
+        if done.well && interval(&entry.row).is_none() {
+            entry.schedule.rest();
+        } else {
             entry.schedule.finished(done.well, now);
         }
-    }
-
-    /// Names of all policies.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
     }
 
     fn waiting(&self) -> impl Iterator<Item = (&String, &Entry)> {
@@ -159,9 +159,109 @@ impl Policies {
     }
 }
 
-/// How often a policy is due. One that can't be acted on is looked at again when it is edited; until then its condition
-/// is only kept up.
-fn interval(row: &Row) -> Duration {
-    let policy = row.spec.as_ref().ok().and_then(|spec| Policy::read(spec).ok());
-    policy.map_or(policy::DEFAULT_INTERVAL, |policy| policy.interval)
+/// How often a policy is due. One that can't be acted on only once, to say so, until it is edited.
+fn interval(row: &Row) -> Option<Duration> {
+    Some(Policy::read(row.spec.as_ref().ok()?).ok()?.interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use drop_protocol::Monotonic;
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::discover::row::row;
+
+    fn at(seconds: u64) -> Now {
+        Now { monotonic: Monotonic::from_start(Duration::from_secs(seconds)), wall: Timestamp::UNIX_EPOCH }
+    }
+
+    fn object(version: u64, generation: i64, spec: &Value) -> Versioned<Row> {
+        let object =
+            json!({ "metadata": { "name": "p", "uid": "u", "generation": generation }, "spec": spec });
+        Versioned { name: "p".to_owned(), version, row: row(serde_json::from_value(object).unwrap()) }
+    }
+
+    fn sound() -> Value {
+        json!({ "sources": [{ "type": "prometheus", "prometheus": { "endpoint": "http://p", "query": "up" } }] })
+    }
+
+    fn listed(all: Vec<Versioned<Row>>) -> Policies {
+        let mut policies = Policies::default();
+        policies.apply(Event::Restarted, at(0));
+        for row in all {
+            policies.apply(Event::Listed(row), at(0));
+        }
+        assert!(policies.start(9, at(0)).is_empty(), "not before the list is complete");
+        policies.apply(Event::Complete, at(0));
+        policies
+    }
+
+    fn done(generation: i64, well: bool) -> Done {
+        Done { name: "p".to_owned(), uid: "u".to_owned(), generation, well }
+    }
+
+    #[test]
+    fn a_new_policy_is_due_once() {
+        let mut policies = listed(vec![object(1, 1, &sound())]);
+        assert_eq!(policies.start(9, at(0)).len(), 1);
+        assert_eq!(policies.start(9, at(0)).len(), 0, "it runs");
+        assert_eq!(policies.next_due(), None);
+        policies.finished(&done(1, true), at(1));
+        assert_eq!(policies.start(9, at(2)).len(), 0);
+        assert!(policies.next_due().unwrap() >= at(1 + 15 * 60).monotonic);
+        assert_eq!(policies.start(9, at(3600)).len(), 1);
+    }
+
+    #[test]
+    fn an_edit_during_a_sync_makes_it_due_again_at_once() {
+        let mut policies = listed(vec![object(1, 1, &sound())]);
+        policies.start(9, at(0));
+        policies.apply(Event::Applied(object(2, 2, &sound())), at(1));
+        policies.finished(&done(1, true), at(2));
+        let jobs = policies.start(9, at(2));
+        assert_eq!(jobs[0].row.generation, 2);
+    }
+
+    #[test]
+    fn an_older_state_from_the_watch_does_not_undo_an_answer() {
+        let mut policies = listed(vec![object(1, 1, &sound())]);
+        policies.see(object(7, 2, &sound()), at(1));
+        policies.apply(Event::Applied(object(5, 1, &sound())), at(2));
+        assert_eq!(policies.row("p", "u").unwrap().generation, 2);
+    }
+
+    #[test]
+    fn a_policy_that_is_gone_or_another_one_is_forgotten() {
+        let mut policies = listed(vec![object(1, 1, &sound())]);
+        assert_eq!(policies.apply(Event::Deleted(object(2, 1, &sound())), at(1)), ["p"]);
+        assert_eq!(policies.row("p", "u"), None);
+        let mut policies = listed(vec![object(1, 1, &sound())]);
+        assert_eq!(policies.row("p", "other"), None);
+        policies.apply(Event::Restarted, at(1));
+        assert_eq!(policies.apply(Event::Complete, at(1)), ["p"]);
+    }
+
+    #[test]
+    fn a_stored_object_that_breaks_a_rule_or_cannot_be_read_becomes_a_job_that_says_so() {
+        for (spec, words) in [
+            (json!({}), "spec: sources is empty"),
+            (json!({ "queries": [], "sources": [] }), "queries, signals and ranking"),
+            (json!({ "sources": 7 }), "the stored object cannot be read"),
+        ] {
+            let job = listed(vec![object(1, 1, &spec)]).start(9, at(0)).remove(0);
+            assert!(job.policy.as_ref().unwrap_err().contains(words), "{job:?}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_acted_on_rests_until_it_is_edited() {
+        let mut policies = listed(vec![object(1, 1, &json!({}))]);
+        assert_eq!(policies.start(9, at(0)).len(), 1);
+        policies.finished(&done(1, true), at(1));
+        assert_eq!(policies.start(9, at(1_000_000_000)).len(), 0);
+        policies.apply(Event::Applied(object(2, 2, &sound())), at(1_000_000_001));
+        assert_eq!(policies.start(9, at(1_000_000_001)).len(), 1);
+    }
 }

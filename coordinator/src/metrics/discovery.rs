@@ -143,3 +143,50 @@ impl Discovery {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use drop_crds::SourceType;
+    use jiff::Timestamp;
+
+    use crate::discover::sync::Seen;
+    use crate::metrics::Metrics;
+
+    fn seen(kind: SourceType, endpoint: &str, healthy: bool, images: usize) -> Seen {
+        Seen { kind, endpoint: endpoint.to_owned(), healthy, images, took: Duration::from_millis(20) }
+    }
+
+    #[test]
+    fn every_source_shows_and_disappears_with_its_policy() {
+        use SourceType::{Prometheus, Registry};
+        let metrics = Metrics::new();
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let all = [
+            seen(Prometheus, "http://p", true, 3),
+            seen(Prometheus, "http://p", false, 0),
+            seen(Registry, "http://r", true, 2),
+        ];
+        metrics.discovery().synced("popular", &all, now);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "drop_discovery_images_found{policy=\"popular\",source_type=\"prometheus\"} 3",
+            "drop_discovery_images_found{policy=\"popular\",source_type=\"registry\"} 2",
+            "drop_discovery_source_health{policy=\"popular\",source_type=\"prometheus\",endpoint=\"http://p\"} 0",
+            "drop_discovery_source_health{policy=\"popular\",source_type=\"registry\",endpoint=\"http://r\"} 1",
+            "drop_discovery_source_latency_seconds_count{policy=\"popular\",source_type=\"prometheus\"} 2",
+            "drop_discovery_last_sync_timestamp_seconds{policy=\"popular\"} 1700000000",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+
+        metrics.discovery().synced("popular", &all[..1], now);
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains("registry"), "a source that the spec no longer lists leaves nothing\n{text}");
+        assert!(text.contains("endpoint=\"http://p\"} 1"));
+
+        metrics.discovery().forget("popular");
+        assert!(!metrics.encode().unwrap().contains("popular"));
+    }
+}

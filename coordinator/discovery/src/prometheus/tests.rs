@@ -84,8 +84,14 @@ fn samples_of_a_range_are_summed_and_those_that_are_no_number_left_out() {
 
 #[test]
 fn series_without_a_usable_image_are_skipped_and_counted() {
-    let mut body =
-        vector(&[("ok:1", "1"), ("", "1"), ("sha256:AB", "1"), ("Not/A Reference", "1")]).into_bytes();
+    let mut body = vector(&[
+        ("ok:1", "1"),
+        ("", "1"),
+        ("sha256:AB", "1"),
+        ("Not/A Reference", "1"),
+        (&"p".repeat(256), "1"),
+    ])
+    .into_bytes();
     let at = body.windows(4).position(|w| w == b"Not/").unwrap();
     body[at] = 0xff;
     let answer = read(200, &body[..]).unwrap();
@@ -94,7 +100,7 @@ fn series_without_a_usable_image_are_skipped_and_counted() {
         answer.notes,
         [
             "1 series without label image skipped",
-            "2 series whose image is no reference (such as \"sha256:AB\") skipped"
+            "3 series whose image is no reference (such as \"sha256:AB\") skipped"
         ]
     );
 }
