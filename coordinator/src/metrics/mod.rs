@@ -28,9 +28,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-pub use discovery::Discovery;
 use drop_planner::{Issue, WithdrawReason};
 use drop_protocol::{Monotonic, NodeLease};
+
+pub use discovery::Discovery;
 use grants::Grants;
 pub use images::{ImageState, Images};
 use news::{news, repository};
