@@ -116,15 +116,19 @@ impl Failure {
             if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
                 return Self::tls(tls, host);
             }
-            let Some(io) = cause.downcast_ref::<io::Error>() else { continue };
-            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                return Self::tls(tls, host);
-            }
-            match io.kind() {
-                io::ErrorKind::ConnectionRefused => {
+            match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
+                Some(io::ErrorKind::ConnectionRefused) => {
                     return Self::new(Reason::ConnectionRefused, format!("{host} refuses connections"));
                 }
-                io::ErrorKind::TimedOut => {
+                Some(io::ErrorKind::UnexpectedEof) if error.is_connect() => {
+                    return Self::new(
+                        Reason::TlsError,
+                        format!(
+                            "{host} closed the connection while encryption was set up: is it http:// there?"
+                        ),
+                    );
+                }
+                Some(io::ErrorKind::TimedOut) => {
                     return Self::new(Reason::Timeout, format!("{host} did not answer in time"));
                 }
                 _ => {}
@@ -170,11 +174,16 @@ impl Failure {
     }
 }
 
+/// An error and what it was caused by. What an `io::Error` wraps is a cause too, though not by its own account.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let error = next?;
-        next = error.source();
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
         Some(error)
     })
 }

@@ -16,6 +16,7 @@
 //! | [`credentials`] | what a Secret says |
 //! | [`failure`] | what can go wrong with a source, in a user's words |
 //! | [`http`] | requests with limits: time, size, redirects |
+//! | [`answer`] | what a source said |
 //! | [`ask`] | asks one source |
 //! | [`rank`] | merges, filters, ranks and cuts |
 //! | [`status`] | old status + answers → new status |

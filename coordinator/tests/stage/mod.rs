@@ -1,5 +1,6 @@
 //! A stage for the coordinator's process: a namespace of its own on a real API server, which `DROP_TEST_KUBECONFIG`
 //! leads to, and which has to be reached from where the tests run.
+#![allow(unreachable_pub)] // a module of tests
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! Each class of failure, produced for real, with its reason and its words.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use crate::server::{Server, failure, list, query, query_with, secret};
@@ -45,10 +46,21 @@ async fn statuses_are_told_apart() {
 
 #[tokio::test]
 async fn plain_http_where_tls_was_expected() {
-    let server = Server::saying(200, "", "no");
-    let (reason, message) = failure(&query(&format!("https://{}", server.address)).await);
-    assert_eq!(reason, "TLSError");
-    assert!(message.contains("does not speak TLS"), "{message}");
+    for (says, words) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "does not speak TLS: is it http:// there?"),
+        (b"", "closed the connection while encryption was set up: is it http:// there?"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            // All of the greeting, or the connection would be reset.
+            let _ = stream.read(&mut [0; 4096]);
+            stream.write_all(says).unwrap();
+        });
+        let answer = query(&format!("https://{address}")).await;
+        assert_eq!(failure(&answer), ("TLSError", format!("{address} {words}")));
+    }
 }
 
 #[tokio::test]

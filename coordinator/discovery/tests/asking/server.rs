@@ -1,4 +1,5 @@
 //! A server that says what a test wants, and remembers what it was asked.
+#![allow(unreachable_pub)] // a module of tests
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
