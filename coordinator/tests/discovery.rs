@@ -92,7 +92,7 @@ fn a_manifest_becomes_a_status_and_edits_take_effect_at_once() {
 }
 
 #[test]
-fn a_failing_source_keeps_its_images_also_across_a_restart_and_recovers() {
+fn a_failing_source_keeps_its_images_also_across_a_restart() {
     on_stage(async |stage: &mut Stage| {
         let state = stage.directory();
         let prometheus = Prometheus::start(&state.join("p"), &[sample("r.io/a:1", "7")], &[], None).unwrap();

@@ -172,7 +172,7 @@ pub const REPOSITORY: Text = Text {
 /// How a reference is put together from what a registry lists.
 pub const IMAGE_TEMPLATE: Text = Text {
     rules: &[must(
-        r"^([^{}]|\{\{(-[ \t])?[ \t]*\.(Registry|Repository|Tag)[ \t]*([ \t]-)?\}\})*$",
+        r"^([^{}]|\{\{(-[[:space:]])?[[:space:]]*\.(Registry|Repository|Tag)[[:space:]]*([[:space:]]-)?\}\})*$",
         "is not a template that Drop knows: use {{.Registry}}, {{.Repository}} and {{.Tag}}, and no other braces",
     )],
     max_length: 1024,

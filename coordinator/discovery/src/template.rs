@@ -161,6 +161,14 @@ mod tests {
         }
 
         #[test]
+        fn what_the_api_server_accepts_is_understood(
+            template in r"([a-z/:]|\{\{(- )?[ \t]?\.(Registry|Repository|Tag)[ \t]?( -)?\}\}){1,8}"
+        ) {
+            prop_assert_eq!(drop_crds::validation::text(&drop_crds::rules::IMAGE_TEMPLATE, &template), Ok(()));
+            prop_assert!(Template::parse(&template).is_ok());
+        }
+
+        #[test]
         fn no_text_upsets_it(text in "[{} .\\-A-Za-z]{0,40}") {
             let _ = Template::parse(&text);
         }

@@ -26,7 +26,7 @@ pub struct Stage {
     pub namespace: String,
     state: tempfile::TempDir,
     coordinator: Option<Child>,
-    listen: std::net::SocketAddr,
+    listen: Option<std::net::SocketAddr>,
     applied: Vec<String>,
 }
 
@@ -89,9 +89,8 @@ impl Stage {
         let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
         let object = Namespace { metadata, ..Namespace::default() };
         Api::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
-        let listen = drop_devtools::sources::free_address().unwrap();
         let state = tempfile::tempdir().unwrap();
-        Self { client, namespace, state, coordinator: None, listen, applied: Vec::new() }
+        Self { client, namespace, state, coordinator: None, listen: None, applied: Vec::new() }
     }
 
     pub fn directory(&self) -> PathBuf {
@@ -99,13 +98,15 @@ impl Stage {
     }
 
     pub fn start_coordinator(&mut self) {
+        let listen = drop_devtools::sources::free_address().unwrap();
+        self.listen = Some(listen);
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.state.path().join("log"))
             .unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_drop-coordinator"))
-            .args(["--pod-namespace", &self.namespace, "--listen", &self.listen.to_string()])
+            .args(["--pod-namespace", &self.namespace, "--listen", &listen.to_string()])
             .args(["--log-level", "info,drop_coordinator=debug,drop_discovery=trace,reqwest=trace"])
             .env("KUBECONFIG", kubeconfig())
             .stderr(log)
@@ -131,7 +132,7 @@ impl Stage {
 
     pub async fn metrics(&self) -> String {
         let answer = async || {
-            let mut stream = tokio::net::TcpStream::connect(self.listen).await.ok()?;
+            let mut stream = tokio::net::TcpStream::connect(self.listen?).await.ok()?;
             stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.ok()?;
             let mut text = String::new();
             stream.read_to_string(&mut text).await.ok()?;

@@ -26,6 +26,9 @@ pub const CLUSTER: &[&str] = &[
 /// Packages for making images from Debian packages.
 pub const IMAGES: &[&str] = &["buildah", "mmdebstrap"];
 
+/// Packages that start a service of the same name.
+const SERVICES: &[&str] = &["docker-registry", "prometheus", "victoria-metrics"];
+
 /// Packages that could not be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -56,8 +59,8 @@ pub fn ensure(packages: &[&str]) -> Result<(), Error> {
     command::run(apt_get().arg("update")).map_err(failed)?;
     command::run(apt_get().args(["install", "-y", "--no-install-recommends"]).args(&missing))
         .map_err(failed)?;
-    if missing.contains(&"docker-registry") {
-        keep_registry_service_off();
+    for service in SERVICES.iter().filter(|service| missing.contains(service)) {
+        keep_service_off(service);
     }
     Ok(())
 }
@@ -79,14 +82,14 @@ fn apt_get() -> Command {
     apt_get
 }
 
-/// The package starts a registry for the whole machine, which nobody asked for: the cluster runs its own.
-fn keep_registry_service_off() {
+/// These packages start a server for the whole machine, which nobody asked for: clusters and tests run their own.
+fn keep_service_off(service: &str) {
     if Path::new("/run/systemd/system").exists() {
-        let off = Command::new("systemctl").args(["disable", "--now", "docker-registry"]).output();
+        let off = Command::new("systemctl").args(["disable", "--now", service]).output();
         if off.is_err() {
-            say(
-                "could not turn off the service `docker-registry` that its package starts: turn it off by hand",
-            );
+            say(format!(
+                "could not turn off the service `{service}` that its package starts: turn it off by hand"
+            ));
         }
     }
 }

@@ -68,8 +68,14 @@ impl Server {
         let output = fs::File::create(&log).map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
         let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn().map_err(failed)?;
-        let server = Self { child, address };
-        if wait::until(Duration::from_secs(60), || TcpStream::connect(address).is_ok()) {
+        let mut server = Self { child, address };
+        let (mut listens, mut ended) = (false, false);
+        wait::until(Duration::from_secs(60), || {
+            listens = TcpStream::connect(address).is_ok();
+            ended = !matches!(server.child.try_wait(), Ok(None));
+            listens || ended
+        });
+        if listens && !ended {
             return Ok(server);
         }
         let said = command::last_lines(&files::read(&log).unwrap_or_default(), 15);
