@@ -256,6 +256,16 @@ mod tests {
     }
 
     #[test]
+    fn a_spec_that_cannot_be_read_hides_no_status() {
+        let image = json!({ "image": "a:1", "score": 7, "source": "prometheus http://p" });
+        let object = json!({
+            "metadata": { "name": "p" }, "spec": { "sources": 7 }, "status": { "discoveredImages": [image] }
+        });
+        let row = row(serde_json::from_value(object).unwrap());
+        assert_eq!(row.status.discovered_images[0].image, "a:1");
+    }
+
+    #[test]
     fn a_policy_that_cannot_be_acted_on_rests_until_it_is_edited() {
         let mut policies = listed(vec![object(1, 1, &json!({}))]);
         assert_eq!(policies.start(9, at(0)).len(), 1);

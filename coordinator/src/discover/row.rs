@@ -1,7 +1,23 @@
 //! A DiscoveryPolicy as a row, also one that doesn't decode.
 
 use drop_crds::{DiscoveryPolicySpec, DiscoveryPolicyStatus};
-use kube::core::DeserializeGuard;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A DiscoveryPolicy whose parts are read one by one: a spec that can't be read hides no status.
+#[derive(Debug, Clone, Default, Deserialize, Resource)]
+#[resource(inherit = drop_crds::DiscoveryPolicy)]
+#[serde(default)]
+pub struct StoredPolicy {
+    /// `metadata`
+    pub metadata: ObjectMeta,
+    /// `spec`
+    pub spec: Value,
+    /// `status`
+    pub status: Value,
+}
 
 /// A DiscoveryPolicy.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,24 +36,16 @@ pub struct Row {
 
 /// An object as a row.
 #[must_use]
-pub fn row(object: DeserializeGuard<drop_crds::DiscoveryPolicy>) -> Row {
-    match object.0 {
-        Ok(object) => Row {
-            name: object.metadata.name.unwrap_or_default(),
-            uid: object.metadata.uid.unwrap_or_default(),
-            generation: object.metadata.generation.unwrap_or_default(),
-            spec: Ok(object.spec),
-            status: object.status.unwrap_or_default(),
-        },
-        Err(invalid) => Row {
-            name: invalid.metadata.name.unwrap_or_default(),
-            uid: invalid.metadata.uid.unwrap_or_default(),
-            generation: invalid.metadata.generation.unwrap_or_default(),
-            spec: Err(format!(
-                "the stored object cannot be read ({}): apply it again with a valid spec",
-                invalid.error
-            )),
-            status: DiscoveryPolicyStatus::default(),
-        },
+pub fn row(object: StoredPolicy) -> Row {
+    let meta = object.metadata;
+    let status: Option<DiscoveryPolicyStatus> = serde_json::from_value(object.status).unwrap_or_default();
+    Row {
+        name: meta.name.unwrap_or_default(),
+        uid: meta.uid.unwrap_or_default(),
+        generation: meta.generation.unwrap_or_default(),
+        spec: serde_json::from_value(object.spec).map_err(|error| {
+            format!("the stored object cannot be read ({error}): apply it again with a valid spec")
+        }),
+        status: status.unwrap_or_default(),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use drop_crds::DiscoveryPolicy;
 use drop_discovery::http::Limits;
 use drop_discovery::policy::word;
 use drop_discovery::status;
@@ -10,14 +9,13 @@ use futures::StreamExt as _;
 use futures::stream::{BoxStream, FuturesUnordered};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
-use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Config;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::policies::{Done, Policies};
-use super::row::{Row, row};
+use super::row::{Row, StoredPolicy, row};
 use super::sync::{Means, Synced, sync};
 use super::write::Writer;
 use crate::api::Clients;
@@ -56,7 +54,7 @@ impl Discoverer {
     /// Discovers for one term. Returns when it has ended or the process is to end, after the last write.
     pub async fn discover(&self, mut proof: Proof) {
         let mut stopping = self.stopping.clone();
-        let policies: Api<DeserializeGuard<DiscoveryPolicy>> = Api::all(self.clients.watching.clone());
+        let policies: Api<StoredPolicy> = Api::all(self.clients.watching.clone());
         let updates =
             stream::rows(policies, "DiscoveryPolicies", Config::default(), |object| Some(row(object)));
         let writer = Writer {

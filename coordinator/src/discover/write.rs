@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use drop_crds::{DiscoveryPolicy, DiscoveryPolicyStatus};
+use drop_crds::DiscoveryPolicyStatus;
 use kube::api::{Api, Patch};
-use kube::core::DeserializeGuard;
 use serde_json::json;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::row::{Row, row};
+use super::row::{Row, StoredPolicy, row};
 use crate::api::{self, Answer, REQUEST_TIMEOUT, attempt};
 use crate::lead::Proof;
 use crate::metrics::{Metrics, WriteKind, WriteOutcome};
@@ -20,7 +19,7 @@ use crate::watch::stream::versioned;
 #[derive(Clone)]
 pub struct Writer {
     /// Through which client.
-    pub policies: Api<DeserializeGuard<DiscoveryPolicy>>,
+    pub policies: Api<StoredPolicy>,
     /// Proves leadership before each write.
     pub proof: Proof,
     /// Turns true when nothing more is to be sent.

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use drop_crds::SourceType;
 use drop_planner::{Issue, IssueKind, WithdrawReason};
 use drop_protocol::{
     Epoch, Evictions, Failure, FailureReason, FailureScope, Grant, GrantId, GrantOutcome, GrantedImage,
@@ -9,6 +10,7 @@ use drop_protocol::{
 use jiff::Timestamp;
 
 use super::{ImageState, Metrics, Snapshot, WriteKind, WriteOutcome};
+use crate::discover::sync::Seen;
 
 const README: &str = include_str!("../../README.md");
 
@@ -133,6 +135,14 @@ fn moved() -> Metrics {
         live_grants: 2,
         images: vec![state("app")],
     });
+    let seen = Seen {
+        kind: SourceType::Prometheus,
+        endpoint: "http://p".to_owned(),
+        healthy: true,
+        images: 3,
+        took: Duration::from_millis(20),
+    };
+    metrics.discovery().synced("popular", &[seen], Timestamp::UNIX_EPOCH);
     metrics
 }
 
