@@ -9,7 +9,7 @@
 pub mod new_image;
 pub mod registry;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -244,18 +244,7 @@ impl Stage {
 
     /// Removes an image behind the agent's back, as the kubelet's garbage collection does.
     pub async fn remove(&self, reference: &str) {
-        let socket = self.cri.socket().to_owned();
-        let connect = move |_| {
-            let socket = socket.clone();
-            async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
-        };
-        let channel = tonic::transport::Endpoint::from_static("http://localhost")
-            .connect_with_connector_lazy(tower::service_fn(connect));
-        let image = k8s_cri::v1::ImageSpec { image: reference.to_owned(), ..Default::default() };
-        k8s_cri::v1::image_service_client::ImageServiceClient::new(channel)
-            .remove_image(k8s_cri::v1::RemoveImageRequest { image: Some(image) })
-            .await
-            .unwrap();
+        remove(&self.cri, reference).await;
     }
 
     pub fn restart_runtime(&self) {
@@ -285,6 +274,25 @@ impl Drop for Stage {
         });
         let _ = cleaned.join();
     }
+}
+
+/// Removes an image from `runtime`, which Drop's own client never does.
+pub async fn remove(runtime: &drop_cri::Runtime, reference: &str) {
+    let image = k8s_cri::v1::ImageSpec { image: reference.to_owned(), ..Default::default() };
+    k8s_cri::v1::image_service_client::ImageServiceClient::new(connect(runtime.socket()))
+        .remove_image(k8s_cri::v1::RemoveImageRequest { image: Some(image) })
+        .await
+        .unwrap();
+}
+
+/// A connection of the test's own to the runtime behind `socket`.
+pub fn connect(socket: &Path) -> tonic::transport::Channel {
+    let socket = socket.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
+    });
+    tonic::transport::Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector)
 }
 
 /// Several processes write to one log, one after another.

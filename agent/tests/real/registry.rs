@@ -25,6 +25,7 @@ struct Shared {
     /// Path → content type and content.
     content: Mutex<HashMap<String, (String, Vec<u8>)>>,
     slow: AtomicBool,
+    stalled: AtomicBool,
     /// What the `Authorization` header has to say, if anybody has to log in.
     login: Mutex<Option<String>>,
     downloads: AtomicUsize,
@@ -65,6 +66,11 @@ impl Registry {
 
     pub fn serve_slowly(&self, slow: bool) {
         self.shared.slow.store(slow, Ordering::SeqCst);
+    }
+
+    /// Sends nothing more of any layer until told to go on.
+    pub fn stall(&self, stalled: bool) {
+        self.shared.stalled.store(stalled, Ordering::SeqCst);
     }
 
     /// Wants this user and password from now on.
@@ -152,6 +158,9 @@ impl Shared {
             if self.slow.load(Ordering::SeqCst) {
                 // The pace of the download, not a wait for anything.
                 std::thread::sleep(Duration::from_millis(100));
+            }
+            while self.stalled.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(10));
             }
             stream.write_all(chunk)
         });

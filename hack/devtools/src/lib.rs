@@ -7,6 +7,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`packages`], [`parts`] | what the machine needs: Debian packages, programs built from pinned Go modules |
+//! | [`containerd_releases`] | releases of containerd that the agent is tested on alone |
 //! | [`settings`], [`state`] | what is asked for; where everything lies and what is up, for tests and scripts |
 //! | [`certs`], [`control_plane`], [`registry`], [`node`] | the parts and their configuration |
 //! | [`network`], [`mounts`], [`disk`], [`cgroups`] | the namespaces, disks and control groups the parts live in |
@@ -22,6 +23,7 @@ pub mod certs;
 pub mod cgroups;
 pub mod cluster;
 pub mod command;
+pub mod containerd_releases;
 pub mod control_plane;
 pub mod daemon;
 pub mod demo;

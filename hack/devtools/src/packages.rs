@@ -1,7 +1,8 @@
 //! Debian packages that the cluster needs: finds what is missing, installs only that.
 
-use crate::command;
 use crate::progress::say;
+use crate::{command, files};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -47,6 +48,17 @@ pub enum Error {
     },
 }
 
+/// A package that could not be downloaded and unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// apt-get or dpkg-deb failed.
+    #[error(transparent)]
+    Command(#[from] command::Error),
+    /// Its directory could not be made.
+    #[error(transparent)]
+    File(#[from] files::Error),
+}
+
 /// Installs those of `packages` that are missing.
 pub fn ensure(packages: &[&str]) -> Result<(), Error> {
     let missing = missing(packages)?;
@@ -63,6 +75,36 @@ pub fn ensure(packages: &[&str]) -> Result<(), Error> {
         keep_service_off(service);
     }
     Ok(())
+}
+
+/// Unpacks the newest version of `package` into `directory`, unless that exists, without installing it.
+pub fn unpack(package: &str, directory: &Path) -> Result<(), UnpackError> {
+    if directory.exists() {
+        return Ok(());
+    }
+    let unfinished = directory.with_extension(format!("new-{}", std::process::id()));
+    files::remove_dir(&unfinished)?;
+    files::create_dir(&unfinished)?;
+    let download = || {
+        let mut download = apt_get();
+        // apt's own user may not write into this directory.
+        download.args(["-o", "APT::Sandbox::User=root", "download", package]).current_dir(&unfinished);
+        command::run(&mut download)
+    };
+    if download().is_err() {
+        command::run(apt_get().arg("update"))?;
+        download()?;
+    }
+    command::run(
+        Command::new("sh")
+            .args(["-c", "dpkg-deb --extract ./*.deb . && rm ./*.deb"])
+            .current_dir(&unfinished),
+    )?;
+    match fs::rename(&unfinished, directory) {
+        // Somebody else was first.
+        Err(_) if directory.exists() => Ok(files::remove_dir(&unfinished)?),
+        renamed => Ok(files::named(renamed, "create", directory)?),
+    }
 }
 
 fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>, Error> {

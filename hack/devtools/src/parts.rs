@@ -85,6 +85,17 @@ const CONTAINERD: Part = Part {
     seconds: 0,
 };
 
+/// What the agent is tested on beside the nodes' own.
+const OLDER_CONTAINERD: &[Part] = &[Part {
+    program: "containerd",
+    folder: "containerd-1.7",
+    module: "github.com/containerd/containerd",
+    package: "cmd/containerd",
+    linker: "-s -w -X github.com/containerd/containerd/version.Version={version}",
+    seconds: 60,
+    ..CONTAINERD
+}];
+
 /// In the order in which `up` needs them.
 const PARTS: &[Part] = &[
     Part {
@@ -138,18 +149,33 @@ fn modules() -> PathBuf {
 /// Builds what is missing and returns the directory of the programs.
 pub fn ensure(cache: &Path, control_plane_only: bool) -> Result<PathBuf, Error> {
     let modules = modules();
-    let directory = cache.join(format!("bin-{}", key(&modules)?));
-    files::create_dir(&directory)?;
-    let wanted = |part: &&Part| !control_plane_only || CONTROL_PLANE.contains(&part.program);
-    if PARTS.iter().filter(wanted).all(|part| directory.join(part.program).exists()) {
-        return Ok(directory);
+    let directory = cache.join(format!("bin-{}", key(&modules, PARTS)?));
+    let wanted: Vec<&Part> =
+        PARTS.iter().filter(|part| !control_plane_only || CONTROL_PLANE.contains(&part.program)).collect();
+    make(&modules, &directory, &wanted)?;
+    Ok(directory)
+}
+
+/// Builds containerd 1.7, which no node of a cluster runs, unless it is there; returns the program.
+pub fn ensure_older_containerd(cache: &Path) -> Result<PathBuf, Error> {
+    let modules = modules();
+    let directory = cache.join(format!("containerd-1.7-{}", key(&modules, OLDER_CONTAINERD)?));
+    make(&modules, &directory, &OLDER_CONTAINERD.iter().collect::<Vec<_>>())?;
+    Ok(directory.join("containerd"))
+}
+
+/// Builds those of `parts` that are not in `directory`.
+fn make(modules: &Path, directory: &Path, parts: &[&Part]) -> Result<(), Error> {
+    files::create_dir(directory)?;
+    let missing = |part: &&&Part| !directory.join(part.program).exists();
+    if !parts.iter().any(|part| missing(&part)) {
+        return Ok(());
     }
     // A second builder waits here and then finds everything made.
     let lock_path = directory.join(".lock");
     let lock = files::named(fs::File::create(&lock_path), "create", &lock_path)?;
     files::named(lock.lock(), "lock", &lock_path)?;
-    let missing: Vec<&Part> =
-        PARTS.iter().filter(wanted).filter(|part| !directory.join(part.program).exists()).collect();
+    let missing: Vec<_> = parts.iter().filter(missing).collect();
     check_go()?;
     for (number, part) in missing.iter().enumerate() {
         say(format!(
@@ -160,22 +186,22 @@ pub fn ensure(cache: &Path, control_plane_only: bool) -> Result<PathBuf, Error> 
             elapsed(Duration::from_secs(part.seconds))
         ));
         let started = Instant::now();
-        build(part, &modules, &directory)?;
+        build(part, modules, directory)?;
         say(format!("  built in {}", elapsed(started.elapsed())));
     }
-    Ok(directory)
+    Ok(())
 }
 
-fn key(modules: &Path) -> Result<String, Error> {
+fn key(modules: &Path, parts: &[Part]) -> Result<String, Error> {
     let mut hash = Sha256::new();
-    let mut folders: Vec<&str> = PARTS.iter().map(|part| part.folder).collect();
+    let mut folders: Vec<&str> = parts.iter().map(|part| part.folder).collect();
     folders.dedup();
     for folder in folders {
         for file in ["go.mod", "go.sum"] {
             hash.update(files::read(&modules.join(folder).join(file))?);
         }
     }
-    for part in PARTS {
+    for part in parts {
         hash.update([part.package, part.linker, part.tags].join("|"));
     }
     Ok(hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
@@ -241,7 +267,7 @@ mod tests {
 
     #[test]
     fn every_part_is_pinned() {
-        for part in PARTS {
+        for part in PARTS.iter().chain(OLDER_CONTAINERD) {
             let version = pinned_version(&modules().join(part.folder).join("go.mod"), part.module).unwrap();
             assert!(version.starts_with('v'), "{}: {version}", part.program);
         }
@@ -257,10 +283,10 @@ mod tests {
                 fs::copy(modules().join(part.folder).join(file), folder.join(file)).unwrap();
             }
         }
-        let before = key(copy.path()).unwrap();
-        assert_eq!(before, key(&modules()).unwrap());
+        let before = key(copy.path(), PARTS).unwrap();
+        assert_eq!(before, key(&modules(), PARTS).unwrap());
         let changed = copy.path().join("runc/go.sum");
         files::write(&changed, format!("{}\n", files::read(&changed).unwrap())).unwrap();
-        assert_ne!(before, key(copy.path()).unwrap());
+        assert_ne!(before, key(copy.path(), PARTS).unwrap());
     }
 }

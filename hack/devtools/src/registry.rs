@@ -4,7 +4,7 @@ use crate::daemon::{self, Daemons};
 use crate::network::{http_ok, inside};
 use crate::state::ClusterInfo;
 use crate::{command, files};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Name of the registry among the parts.
@@ -34,7 +34,7 @@ pub fn ensure(info: &ClusterInfo) -> Result<(), Error> {
     let daemons = Daemons::new(&info.state);
     if daemons.running(REGISTRY).is_none() {
         let config = info.state.join("registry/config.yml");
-        files::write(&config, configuration(info))?;
+        files::write(&config, configuration(&info.state.join("registry/data"), &info.registry))?;
         let mut registry = inside(&info.netns, "docker-registry");
         registry.arg("serve").arg(&config);
         // Its traces would try to reach a collector.
@@ -52,7 +52,9 @@ pub fn ensure(info: &ClusterInfo) -> Result<(), Error> {
     }
 }
 
-fn configuration(info: &ClusterInfo) -> String {
+/// The configuration of a registry that keeps images under `data` and listens on `address`, a host with its port.
+#[must_use]
+pub fn configuration(data: &Path, address: &str) -> String {
     format!(
         "version: 0.1
 log:
@@ -67,7 +69,6 @@ storage:
 http:
   addr: {address}
 ",
-        root = info.state.join("registry/data").display(),
-        address = info.registry,
+        root = data.display(),
     )
 }

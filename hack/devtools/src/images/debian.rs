@@ -3,7 +3,7 @@
 //!
 //! All of them share one OCI layout in the cache, whose name is a key over the recipes; only what it lacks is made.
 
-use super::layout::{Layout, append_file};
+use super::layout::{Layout, Packing, append_file};
 use super::{Error, Pushed, push};
 use crate::progress::{elapsed, say};
 use crate::state::ClusterInfo;
@@ -232,7 +232,7 @@ impl Kitchen {
         let write = || {
             let mut layout = Layout::create(&directory)?;
             let content = std::fs::read(info.binary(program))?;
-            layout.layer(6, |archive| {
+            layout.layer(Packing::Gzip(6), |archive| {
                 append_file(archive, program, 0o755, content.len() as u64, &content[..])
             })?;
             layout.finish(&recipe.command.split(' ').collect::<Vec<_>>())

@@ -1,4 +1,4 @@
-//! Writes an OCI image layout: layers as gzipped tar archives, a configuration, a manifest, an index. The same input
+//! Writes an OCI image layout: layers as compressed tar archives, a configuration, a manifest, an index. The same input
 //! gives the same digests.
 
 use flate2::Compression;
@@ -9,67 +9,141 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+/// How a layer is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// By gzip at this level; 0 for data that cannot be compressed.
+    Gzip(u32),
+    /// By zstd at its default level.
+    Zstd,
+}
+
+/// Whose media types an image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Those of the Open Container Initiative.
+    Oci,
+    /// Docker's image manifest version 2, schema 2.
+    Docker,
+}
+
+/// What the image's reference names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Top {
+    /// The manifest of this machine's architecture.
+    Manifest,
+    /// An index of that manifest and one of another architecture.
+    Index,
+    /// An index of another architecture's manifest only: nothing that this machine could run.
+    ForeignIndex,
+}
+
+/// An architecture that no machine here has.
+const FOREIGN: &str = "s390x";
+
 /// An image layout that is being written.
 #[derive(Debug)]
 pub struct Layout {
     directory: PathBuf,
-    layers: Vec<Value>,
-    diff_ids: Vec<String>,
+    layers: Vec<Layer>,
+}
+
+/// A layer that has been written.
+#[derive(Debug)]
+struct Layer {
+    packing: Packing,
+    digest: String,
+    size: u64,
+    /// Digest of the archive before it was compressed.
+    diff_id: String,
 }
 
 impl Layout {
     /// Starts an empty layout in a directory that must not exist yet.
     pub fn create(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory.join("blobs/sha256"))?;
-        Ok(Self { directory: directory.to_owned(), layers: Vec::new(), diff_ids: Vec::new() })
+        Ok(Self { directory: directory.to_owned(), layers: Vec::new() })
     }
 
-    /// Adds a layer: `fill` appends the files. `level` is gzip's, 0 for data that cannot be compressed.
+    /// Adds a layer: `fill` appends the files.
     pub fn layer(
         &mut self,
-        level: u32,
+        packing: Packing,
         fill: impl FnOnce(&mut tar::Builder<&mut dyn Write>) -> io::Result<()>,
     ) -> io::Result<()> {
         let unfinished = self.directory.join("unfinished");
         let compressed = Hashing::new(File::create(&unfinished)?);
-        let mut archive = Hashing::new(GzEncoder::new(compressed, Compression::new(level)));
-        {
-            let out: &mut dyn Write = &mut archive;
-            let mut builder = tar::Builder::new(out);
-            fill(&mut builder)?;
-            builder.finish()?;
-        }
-        let (encoder, diff_id, _) = archive.end();
-        let (_, digest, size) = encoder.finish()?.end();
+        let (diff_id, (_, digest, size)) = match packing {
+            Packing::Gzip(level) => {
+                let (encoder, diff_id) = pack(GzEncoder::new(compressed, Compression::new(level)), fill)?;
+                (diff_id, encoder.finish()?.end())
+            }
+            Packing::Zstd => {
+                let (encoder, diff_id) = pack(zstd::Encoder::new(compressed, 0)?, fill)?;
+                (diff_id, encoder.finish()?.end())
+            }
+        };
         fs::rename(&unfinished, self.blob(&digest))?;
-        self.layers.push(json!({
-            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-            "digest": format!("sha256:{digest}"),
-            "size": size,
-        }));
-        self.diff_ids.push(format!("sha256:{diff_id}"));
+        self.layers.push(Layer { packing, digest, size, diff_id });
         Ok(())
     }
 
     /// Writes configuration, manifest and index. `entrypoint` is the program and its arguments.
     pub fn finish(self, entrypoint: &[&str]) -> io::Result<()> {
+        self.finish_as(entrypoint, Format::Oci, Top::Manifest)
+    }
+
+    /// As [`finish`](Self::finish), in the form that is asked for.
+    pub fn finish_as(self, entrypoint: &[&str], format: Format, top: Top) -> io::Result<()> {
+        let named = match top {
+            Top::Manifest => self.manifest(entrypoint, format, architecture())?,
+            Top::Index => self.index(entrypoint, format, &[FOREIGN, architecture()])?,
+            Top::ForeignIndex => self.index(entrypoint, format, &[FOREIGN])?,
+        };
+        fs::write(self.directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let contents = json!({ "schemaVersion": 2, "manifests": [named] });
+        fs::write(self.directory.join("index.json"), contents.to_string())
+    }
+
+    fn index(&self, entrypoint: &[&str], format: Format, architectures: &[&str]) -> io::Result<Value> {
+        let mut manifests = Vec::new();
+        for architecture in architectures {
+            let mut manifest = self.manifest(entrypoint, format, architecture)?;
+            manifest["platform"] = json!({ "architecture": architecture, "os": "linux" });
+            manifests.push(manifest);
+        }
+        let media_type = format.index();
+        let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
+        self.json_blob(media_type, &index)
+    }
+
+    fn manifest(&self, entrypoint: &[&str], format: Format, architecture: &str) -> io::Result<Value> {
+        let diff_ids: Vec<String> =
+            self.layers.iter().map(|layer| format!("sha256:{}", layer.diff_id)).collect();
         let config = json!({
-            "architecture": architecture(),
+            "architecture": architecture,
             "os": "linux",
             "config": { "Entrypoint": entrypoint },
-            "rootfs": { "type": "layers", "diff_ids": self.diff_ids },
+            "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
-        let config = self.json_blob("application/vnd.oci.image.config.v1+json", &config)?;
+        let layers: Vec<Value> = self
+            .layers
+            .iter()
+            .map(|layer| {
+                json!({
+                    "mediaType": format.layer(layer.packing),
+                    "digest": format!("sha256:{}", layer.digest),
+                    "size": layer.size,
+                })
+            })
+            .collect();
         let manifest = json!({
             "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": config,
-            "layers": self.layers,
+            "mediaType": format.manifest(),
+            "config": self.json_blob(format.config(), &config)?,
+            "layers": layers,
         });
-        let manifest = self.json_blob("application/vnd.oci.image.manifest.v1+json", &manifest)?;
-        fs::write(self.directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
-        fs::write(self.directory.join("index.json"), index.to_string())
+        self.json_blob(format.manifest(), &manifest)
     }
 
     fn json_blob(&self, media_type: &str, content: &Value) -> io::Result<Value> {
@@ -82,6 +156,54 @@ impl Layout {
     fn blob(&self, digest: &str) -> PathBuf {
         self.directory.join("blobs/sha256").join(digest)
     }
+}
+
+impl Format {
+    const fn index(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.index.v1+json",
+            Self::Docker => "application/vnd.docker.distribution.manifest.list.v2+json",
+        }
+    }
+
+    const fn manifest(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.manifest.v1+json",
+            Self::Docker => "application/vnd.docker.distribution.manifest.v2+json",
+        }
+    }
+
+    const fn config(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.config.v1+json",
+            Self::Docker => "application/vnd.docker.container.image.v1+json",
+        }
+    }
+
+    const fn layer(self, packing: Packing) -> &'static str {
+        match (self, packing) {
+            (Self::Oci, Packing::Gzip(_)) => "application/vnd.oci.image.layer.v1.tar+gzip",
+            (Self::Oci, Packing::Zstd) => "application/vnd.oci.image.layer.v1.tar+zstd",
+            (Self::Docker, Packing::Gzip(_)) => "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            (Self::Docker, Packing::Zstd) => "application/vnd.docker.image.rootfs.diff.tar.zstd",
+        }
+    }
+}
+
+/// Writes a tar archive through `encoder`; returns the encoder and the archive's digest.
+fn pack<W: Write>(
+    encoder: W,
+    fill: impl FnOnce(&mut tar::Builder<&mut dyn Write>) -> io::Result<()>,
+) -> io::Result<(W, String)> {
+    let mut archive = Hashing::new(encoder);
+    {
+        let out: &mut dyn Write = &mut archive;
+        let mut builder = tar::Builder::new(out);
+        fill(&mut builder)?;
+        builder.finish()?;
+    }
+    let (encoder, digest, _) = archive.end();
+    Ok((encoder, digest))
 }
 
 /// Appends one file with fixed owner and time.
@@ -153,7 +275,7 @@ mod tests {
     fn write(directory: &Path, content: &str) {
         let mut layout = Layout::create(directory).unwrap();
         layout
-            .layer(6, |archive| {
+            .layer(Packing::Gzip(6), |archive| {
                 append_file(archive, "etc/motd", 0o644, content.len() as u64, content.as_bytes())
             })
             .unwrap();
@@ -187,5 +309,41 @@ mod tests {
             }
         }
         assert_eq!(listed, ["etc/motd\n"]);
+    }
+
+    #[test]
+    fn an_index_names_manifests_that_are_there_with_the_media_types_of_its_format() {
+        let place = tempfile::tempdir().unwrap();
+        let read = |directory: &Path, descriptor: &Value| -> Value {
+            let digest = descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:");
+            let text = fs::read_to_string(directory.join("blobs/sha256").join(digest)).unwrap();
+            serde_json::from_str(&text).unwrap()
+        };
+        for (name, format, vendor) in
+            [("oci", Format::Oci, "vnd.oci."), ("docker", Format::Docker, "vnd.docker.")]
+        {
+            let directory = place.path().join(name);
+            let mut layout = Layout::create(&directory).unwrap();
+            layout
+                .layer(Packing::Zstd, |archive| append_file(archive, "file", 0o644, 1, b"1".as_slice()))
+                .unwrap();
+            layout.finish_as(&["/none"], format, Top::Index).unwrap();
+            let contents = fs::read_to_string(directory.join("index.json")).unwrap();
+            let contents: Value = serde_json::from_str(&contents).unwrap();
+            let index = read(&directory, &contents["manifests"][0]);
+            let manifests = index["manifests"].as_array().unwrap();
+            assert_eq!(manifests.len(), 2);
+            for entry in manifests {
+                let manifest = read(&directory, entry);
+                let config = read(&directory, &manifest["config"]);
+                assert_eq!(config["architecture"], entry["platform"]["architecture"]);
+                assert!(config["rootfs"]["diff_ids"][0].as_str().unwrap().starts_with("sha256:"));
+                for media_type in
+                    [&index["mediaType"], &entry["mediaType"], &manifest["layers"][0]["mediaType"]]
+                {
+                    assert!(media_type.as_str().unwrap().contains(vendor), "{media_type}");
+                }
+            }
+        }
     }
 }

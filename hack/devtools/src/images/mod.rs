@@ -17,6 +17,7 @@ use crate::state::ClusterInfo;
 use crate::{command, files, mounts, packages};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// An image that could not be made or pushed.
 #[derive(Debug, thiserror::Error)]
@@ -75,18 +76,17 @@ impl fmt::Display for Pushed {
 /// registry has are not sent again.
 pub fn push(info: &ClusterInfo, layout: &str, repository_and_tag: &str) -> Result<Pushed, Error> {
     let reference = format!("{}/{repository_and_tag}", info.registry);
-    let name = repository_and_tag.replace(['/', ':'], "-");
-    let digest_file = info.state.join(format!("push-{name}-{}", std::process::id()));
-    let mut skopeo = inside(&info.netns, "skopeo");
+    Ok(push_by(inside(&info.netns, "skopeo"), layout, reference)?)
+}
+
+/// As [`push`], to the registry that `reference` names, by the program `skopeo`.
+pub fn push_by(mut skopeo: Command, layout: &str, reference: String) -> Result<Pushed, command::Error> {
     skopeo
-        .args(["--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"])
-        .arg("--digestfile")
-        .arg(&digest_file)
+        .args(["--insecure-policy", "copy", "--quiet", "--all", "--preserve-digests"])
+        .args(["--dest-tls-verify=false", "--digestfile", "/dev/stdout"])
         .arg(format!("oci:{layout}"))
         .arg(format!("docker://{reference}"));
-    command::run(&mut skopeo)?;
-    let digest = files::read(&digest_file)?.trim().to_owned();
-    files::remove_file(&digest_file)?;
+    let digest = command::output(&mut skopeo)?.trim().to_owned();
     Ok(Pushed { reference, digest })
 }
 

@@ -1,6 +1,6 @@
 //! The pod sandbox image: one static program that waits and collects orphans, in an image without anything else.
 
-use super::layout::{Layout, append_file};
+use super::layout::{Layout, Packing, append_file};
 use super::{Error, push};
 use crate::node::PAUSE_IMAGE;
 use crate::state::ClusterInfo;
@@ -44,7 +44,8 @@ pub(super) fn compile_static(
 fn write(directory: &Path, program: &Path) -> std::io::Result<()> {
     let mut layout = Layout::create(directory)?;
     let content = std::fs::read(program)?;
-    layout
-        .layer(6, |archive| append_file(archive, "pause", 0o755, content.len() as u64, content.as_slice()))?;
+    layout.layer(Packing::Gzip(6), |archive| {
+        append_file(archive, "pause", 0o755, content.len() as u64, content.as_slice())
+    })?;
     layout.finish(&["/pause"])
 }

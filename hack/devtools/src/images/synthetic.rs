@@ -1,7 +1,7 @@
 //! Images of incompressible data with a chosen size: what a benchmark pulls. The name seeds the data, so that equal
 //! names give equal digests and different names share no layer.
 
-use super::layout::{Layout, append_file};
+use super::layout::{Format, Layout, Packing, Top, append_file};
 use super::{Error, Pushed, check_registry, push};
 use crate::files;
 use crate::progress::say;
@@ -38,20 +38,45 @@ fn ensure(cache: &Path, name: &str, size_mb: u32, layers: u32) -> Result<std::pa
     }
     say(format!("making {name} ({size_mb} MB in {layers} layers)…"));
     files::remove_dir(&directory)?;
-    write(&directory, name, u64::from(size_mb) * 1_000_000, u64::from(layers))
-        .map_err(|source| Error::Layout { path: directory.clone(), source })?;
+    let shape =
+        Shape { bytes: u64::from(size_mb) * 1_000_000, layers: u64::from(layers), ..Shape::default() };
+    write(&directory, name, shape).map_err(|source| Error::Layout { path: directory.clone(), source })?;
     Ok(directory)
 }
 
-fn write(directory: &Path, name: &str, size: u64, layers: u64) -> io::Result<()> {
-    let mut layout = Layout::create(directory)?;
-    for number in 0..layers {
-        // The first layers take one byte more when the size cannot be divided evenly.
-        let bytes = size / layers + u64::from(number < size % layers);
-        let data = Noise::new(&format!("{name}/{number}/{size}")).take(bytes);
-        layout.layer(0, |archive| append_file(archive, &format!("data/{number}"), 0o644, bytes, data))?;
+/// What an image is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Size of its files in all.
+    pub bytes: u64,
+    /// In how many layers, at least one.
+    pub layers: u64,
+    /// How they are compressed.
+    pub packing: Packing,
+    /// Whose media types it has.
+    pub format: Format,
+    /// What its reference names.
+    pub top: Top,
+}
+
+impl Default for Shape {
+    /// A thousand bytes in one layer, as registries have most images.
+    fn default() -> Self {
+        Self { bytes: 1000, layers: 1, packing: Packing::Gzip(0), format: Format::Oci, top: Top::Manifest }
     }
-    layout.finish(&["/none"])
+}
+
+/// Writes the layout of an image to a directory that must not exist yet. `name` seeds its data.
+pub fn write(directory: &Path, name: &str, shape: Shape) -> io::Result<()> {
+    let mut layout = Layout::create(directory)?;
+    for number in 0..shape.layers {
+        // The first layers take one byte more when the size cannot be divided evenly.
+        let bytes = shape.bytes / shape.layers + u64::from(number < shape.bytes % shape.layers);
+        let data = Noise::new(&format!("{name}/{number}/{}", shape.bytes)).take(bytes);
+        let path = format!("data/{number}");
+        layout.layer(shape.packing, |archive| append_file(archive, &path, 0o644, bytes, data))?;
+    }
+    layout.finish_as(&["/none"], shape.format, shape.top)
 }
 
 /// An endless stream of bytes that no compressor can shrink (xorshift64*).
