@@ -73,6 +73,29 @@ impl Cluster {
         Ok(Self { config, client, info, kubeconfig, kubectl })
     }
 
+    /// Runs a shell script in `directory` as a user of kubectl would, and returns what it wrote.
+    ///
+    /// # Errors
+    /// What its first command that failed wrote to standard error.
+    pub fn shell(&self, script: &str, directory: &Path) -> anyhow::Result<String> {
+        let path = env::var("PATH").unwrap_or_default();
+        let path = match self.kubectl.parent().filter(|parent| parent.is_absolute()) {
+            Some(directory) => format!("{}:{path}", directory.display()),
+            None => path,
+        };
+        let output = Command::new("sh")
+            .args(["-euc", script])
+            .env("PATH", path)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .output()?;
+        if !output.status.success() {
+            bail!("{script}\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Runs kubectl with `input` on its standard input and returns what it wrote.
     ///
     /// # Errors

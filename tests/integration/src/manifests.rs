@@ -11,8 +11,17 @@ use serde_json::Value;
 /// # Errors
 /// If the file can't be read.
 pub fn examples(markdown: &Path) -> anyhow::Result<Vec<String>> {
+    blocks(markdown, "yaml")
+}
+
+/// The blocks of a Markdown file that are marked as written in `language`.
+///
+/// # Errors
+/// If the file can't be read.
+pub fn blocks(markdown: &Path, language: &str) -> anyhow::Result<Vec<String>> {
     let text = fs::read_to_string(markdown).with_context(|| format!("cannot read {}", markdown.display()))?;
-    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let fence = format!("```{language}\n");
+    let blocks = text.split(fence.as_str()).skip(1).filter_map(|rest| rest.split("```").next());
     Ok(blocks.map(str::to_owned).collect())
 }
 
