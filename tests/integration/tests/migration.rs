@@ -22,7 +22,7 @@ fn the_steps_of_the_migration_keep_objects_and_clear_away_the_old_release() -> a
         let namespace =
             cluster.kubectl(&["get", "namespace", "drop-system", "--ignore-not-found", "-o", "name"], "")?;
         ensure!(namespace.is_empty(), "something is installed here: this test needs a cluster without Drop");
-        cleanup::always(migrates(cluster), async || remove_everything(cluster)).await
+        cleanup::always(Box::pin(migrates(cluster)), async || remove_everything(cluster)).await
     })
 }
 
@@ -192,7 +192,7 @@ async fn conditions_are_all_that_the_coordinator_writes(
         .await
     };
     with_identities(cluster, "test-migration", async |identities| {
-        coordinator::beside(identities, looks()).await
+        Box::pin(coordinator::beside(identities, looks())).await
     })
     .await?;
     let now = objects(cluster)?;
