@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::ring;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use secrecy::ExposeSecret as _;
 
 use crate::credentials::Identity;
@@ -25,14 +25,10 @@ pub(super) fn config(
                 .build()
                 .map_err(|error| invalid(format!("ca.crt cannot be used: {error}")))?
         }
-        None => {
-            Arc::new(rustls_platform_verifier::Verifier::new(Arc::clone(&provider)).map_err(|error| {
-                Failure::new(
-                    Reason::TlsError,
-                    format!("the system's certificate authorities cannot be read: {error}"),
-                )
-            })?)
-        }
+        None => match rustls_platform_verifier::Verifier::new(Arc::clone(&provider)) {
+            Ok(system) => Arc::new(system),
+            Err(_) => Arc::new(NobodyTrusted(Arc::clone(&provider))),
+        },
     };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -53,6 +49,52 @@ pub(super) fn config(
         None => builder.with_no_client_auth(),
     };
     Ok(Arc::new(config))
+}
+
+/// Stands in where the system names no authorities, as in an image without any: what is not encrypted goes on, and
+/// nothing else does.
+#[derive(Debug)]
+struct NobodyTrusted(Arc<CryptoProvider>);
+
+impl NobodyTrusted {
+    fn refusal<T>() -> Result<T, rustls::Error> {
+        Err(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer))
+    }
+}
+
+impl ServerCertVerifier for NobodyTrusted {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Self::refusal()
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Self::refusal()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Self::refusal()
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 fn roots(pem: &[u8]) -> Result<RootCertStore, Failure> {
