@@ -3,6 +3,7 @@
 use drop_protocol::failure::{FailureReason as R, FailureScope as S, classify};
 use proptest::prelude::*;
 
+const CANCELLED: i32 = 1;
 const UNKNOWN: i32 = 2;
 const NOT_FOUND: i32 = 5;
 const UNAVAILABLE: i32 = 14;
@@ -72,6 +73,31 @@ fn containerds_words_are_understood() {
             S::Node,
         ),
         (UNAVAILABLE, r#"error reading from server: EOF"#, R::RuntimeError, S::Node),
+        (
+            UNAVAILABLE,
+            r#"PullImage: transport error: Connection refused (os error 111)"#,
+            R::RuntimeError,
+            S::Node,
+        ),
+        (
+            UNKNOWN,
+            r#"failed to do request: Head "https://registry.example:5000/v2/": dial tcp: lookup registry.example on 10.0.0.10:53: dial udp 10.0.0.10:53: connect: network is unreachable"#,
+            R::DNSError,
+            S::Registry,
+        ),
+        (
+            UNKNOWN,
+            r#"failed to copy: failed commit on ref "layer-sha256:aa": unexpected commit digest sha256:bb, expected sha256:aa: failed precondition"#,
+            R::InvalidImage,
+            S::Image,
+        ),
+        (
+            UNKNOWN,
+            r#"failed to copy: httpReadSeeker: failed open: failed to do request: Get "https://registry.example:5000/v2/team/app/blobs/sha256:aa": EOF"#,
+            R::ServerError,
+            S::Registry,
+        ),
+        (CANCELLED, r#"failed to pull and unpack image: context canceled"#, R::Stuck, S::Node),
         (UNKNOWN, r#"something nobody has seen before"#, R::ErrImagePull, S::Node),
     ] {
         let found = classify(code, text, image);
@@ -88,9 +114,49 @@ fn messages_name_host_or_image_and_the_cure() {
 }
 
 #[test]
+fn names_of_images_say_nothing_about_the_failure() {
+    for name in ["certificate-exporter", "forbidden-planet", "unsupported", "timeout"] {
+        let image = format!("registry.example:5000/team/{name}:1");
+        let text = format!(r#"failed to resolve reference "{image}": {image}: not found"#);
+        assert_eq!(classify(NOT_FOUND, &text, &image).reason, R::NotFound, "{text}");
+    }
+}
+
+#[test]
+fn who_was_asked_in_the_place_of_the_registry_is_named_beside_it() {
+    let refused = |url: &str| {
+        let text = format!(
+            r#"failed to fetch anonymous token: Get "{url}": dial tcp 10.0.0.9:443: connect: connection refused"#
+        );
+        classify(UNKNOWN, &text, "registry.example/app:1").message
+    };
+    let message = refused("https://somebody:hunter2@auth.example:8443/token?scope=x");
+    assert!(message.contains("auth.example:8443") && message.contains("registry.example"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
+    let message = refused("https://registry.example/v2/");
+    assert!(message.starts_with("registry registry.example refuses the connection"), "{message}");
+}
+
+#[test]
+fn what_is_wrong_with_an_image_is_told_and_not_of_which_kind_the_error_is() {
+    let told = |text: &str| classify(UNKNOWN, text, "registry.example/app:1").message;
+    let message = told("failed to unmarshal: unexpected media type text/html: failed precondition");
+    assert!(message.ends_with(": unexpected media type text/html"), "{message}");
+    let message =
+        told("failed commit: unexpected commit digest sha256:b, expected sha256:a: failed precondition");
+    assert!(message.ends_with("what registry.example sends of it is not what its digest says"), "{message}");
+}
+
+#[test]
 fn retry_after_is_read() {
-    let found = classify(UNKNOWN, "429 Too Many Requests; Retry-After: 120", "nginx");
-    assert_eq!(found.retry_after_seconds, Some(120));
+    for (text, seconds) in [
+        ("429 Too Many Requests; Retry-After: 120", 120),
+        ("toomanyrequests: retry-after: 645.882µs, allowed: 44000/minute", 0),
+        ("toomanyrequests: retry-after: 1.2s, allowed: 44000/minute", 2),
+        ("toomanyrequests: retry-after: 2m", 120),
+    ] {
+        assert_eq!(classify(UNKNOWN, text, "nginx").retry_after_seconds, Some(seconds), "{text}");
+    }
 }
 
 proptest! {
