@@ -66,6 +66,17 @@ impl Wanted {
     }
 }
 
+/// What users read in the condition `Ready` of a CachedImage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Every target has the image.
+    pub ready: bool,
+    /// In one word.
+    pub reason: String,
+    /// In a sentence.
+    pub message: String,
+}
+
 impl Cluster {
     /// Connects to the API server and every node's containerd; removes what an earlier user of this prefix left.
     async fn connect(info: ClusterInfo, prefix: &str) -> Result<Self> {
@@ -95,6 +106,11 @@ impl Cluster {
         Api::all(self.client.clone())
     }
 
+    /// PullPolicies.
+    pub fn policies(&self) -> Api<PullPolicy> {
+        Api::all(self.client.clone())
+    }
+
     /// Leases in Drop's namespace.
     pub fn leases(&self) -> Api<Lease> {
         Api::namespaced(self.client.clone(), drop_protocol::names::DEFAULT_NAMESPACE)
@@ -107,23 +123,41 @@ impl Cluster {
 
     /// Creates this user's PullPolicy with this cap and delay between nodes.
     pub async fn apply_policy(&self, cap: usize, delay: Duration) -> Result<()> {
-        let policy: PullPolicy = serde_json::from_value(serde_json::json!({
+        self.apply_policy_with(cap, delay, &serde_json::json!({})).await
+    }
+
+    /// Creates this user's PullPolicy with this cap and delay between nodes, and further fields of its spec.
+    pub async fn apply_policy_with(
+        &self,
+        cap: usize,
+        delay: Duration,
+        fields: &serde_json::Value,
+    ) -> Result<()> {
+        let mut policy = serde_json::json!({
             "apiVersion": "drop.corewire.io/v1alpha1",
             "kind": "PullPolicy",
             "metadata": { "name": self.prefix },
             "spec": { "maxConcurrentNodes": cap, "minDelayBetweenPulls": format!("{}ms", delay.as_millis()) },
-        }))?;
-        Api::<PullPolicy>::all(self.client.clone()).create(&PostParams::default(), &policy).await?;
+        });
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            policy["spec"][name] = value.clone();
+        }
+        let policy: PullPolicy = serde_json::from_value(policy)?;
+        self.policies().create(&PostParams::default(), &policy).await?;
+        Ok(())
+    }
+
+    /// Merges these fields into the spec of that policy.
+    pub async fn edit_policy(&self, fields: &serde_json::Value) -> Result<()> {
+        let patch = Patch::Merge(serde_json::json!({ "spec": fields }));
+        self.policies().patch(&self.prefix, &PatchParams::default(), &patch).await?;
         Ok(())
     }
 
     /// Changes the delay between nodes of that policy.
     pub async fn edit_delay(&self, delay: Duration) -> Result<()> {
-        let spec =
-            serde_json::json!({ "spec": { "minDelayBetweenPulls": format!("{}ms", delay.as_millis()) } });
-        let policies = Api::<PullPolicy>::all(self.client.clone());
-        policies.patch(&self.prefix, &PatchParams::default(), &Patch::Merge(spec)).await?;
-        Ok(())
+        let delay = format!("{}ms", delay.as_millis());
+        self.edit_policy(&serde_json::json!({ "minDelayBetweenPulls": delay })).await
     }
 
     /// Creates a CachedImage for `wanted` under that policy.
@@ -162,6 +196,16 @@ impl Cluster {
     /// The status of the CachedImage `name`, empty before there is one.
     pub async fn status(&self, name: &str) -> Result<CachedImageStatus> {
         Ok(self.images().get_status(name).await?.status.unwrap_or_default())
+    }
+
+    /// The condition `Ready` of the CachedImage `name`; `None` before there is one.
+    pub async fn told(&self, name: &str) -> Result<Option<Told>> {
+        let conditions = self.status(name).await?.conditions;
+        Ok(conditions.into_iter().find(|condition| condition.type_ == "Ready").map(|condition| Told {
+            ready: condition.status == "True",
+            reason: condition.reason,
+            message: condition.message,
+        }))
     }
 
     /// How many nodes the status of `name` shows as ready; `None` before there is a status.
@@ -225,8 +269,7 @@ impl Cluster {
                 }
             }
         }
-        let policies = Api::<PullPolicy>::all(self.client.clone());
-        ignore_absent(policies.delete(&self.prefix, &DeleteParams::default()).await.map(drop))
+        ignore_absent(self.policies().delete(&self.prefix, &DeleteParams::default()).await.map(drop))
     }
 
     /// Makes sure that `count` images of `megabytes` of random bytes are in the registry and on no node.

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`cluster`] | API, nodes, and the objects that a test creates and removes |
 //! | [`audit`] | API requests by user, from the audit log |
+//! | [`faulty`] | registries that fail on demand |
 //! | [`figure`] | a measured value and its bound |
 //! | [`scrape`] | histograms on a page of metrics |
 //! | [`cri`] | a bare CRI client that shares no code with the agent |
 //! | [`identity`] | the API server as one of Drop's agents sees it |
+//! | [`machine`] | the parts of the cluster, ended and started again |
 //! | [`processes`] | Drop's processes on this machine |
 //! | [`private_registry`], [`token_server`] | a registry that wants a login, and who hands out tokens for one |
 //!
@@ -17,11 +19,13 @@
 pub mod audit;
 pub mod cluster;
 pub mod cri;
+pub mod faulty;
 pub mod figure;
 pub mod identity;
+pub mod machine;
 pub mod private_registry;
 pub mod processes;
 pub mod scrape;
 pub mod token_server;
 
-pub use cluster::{Cluster, Wanted, run};
+pub use cluster::{Cluster, Told, Wanted, run};

@@ -103,7 +103,16 @@ pub fn processor_time(pid: u32) -> Result<Duration> {
 /// # Errors
 /// If the process can't be killed.
 pub async fn kill(pid: u32) -> Result<()> {
-    let status = tokio::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status().await?;
-    anyhow::ensure!(status.success(), "kill -KILL {pid} failed");
+    signal(pid, "KILL").await
+}
+
+/// Sends the signal of this name, such as `STOP`.
+///
+/// # Errors
+/// If the process is gone.
+pub async fn signal(pid: u32, name: &str) -> Result<()> {
+    let mut kill = tokio::process::Command::new("kill");
+    let status = kill.args([&format!("-{name}"), &pid.to_string()]).status().await?;
+    anyhow::ensure!(status.success(), "kill -{name} {pid} failed");
     Ok(())
 }
