@@ -127,7 +127,7 @@ fn write_containerd_files(info: &ClusterInfo, node: &NodeInfo) -> Result<(), Err
     // The out-of-memory score cannot be lowered and AppArmor is absent in many development machines. NRI has one socket
     // a machine and nobody here uses it. Every second node pulls as containerd 1 does, which gives up a pull for which
     // nothing comes any more: after a third of a minute instead of five, so that it can be seen.
-    let local_pull = node.number % 2 == 0;
+    let local_pull = node.number.is_multiple_of(2);
     let config = format!(
         r#"version = 3
 root = "/var/lib/containerd"
