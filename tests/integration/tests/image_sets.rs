@@ -47,7 +47,10 @@ impl Place<'_> {
         Api::all(self.cluster.client.clone())
     }
 
+    /// Creates the set with a selector that no node answers: its images have no target, whatever the cluster's nodes.
     async fn create(&self, spec: &Value) -> anyhow::Result<CachedImageSet> {
+        let mut spec = spec.clone();
+        spec["nodeSelector"] = json!({ "zone": "nowhere" });
         let set = json!({
             "apiVersion": "drop.corewire.io/v1alpha1",
             "kind": "CachedImageSet",
@@ -144,7 +147,7 @@ fn images_follow_their_set_and_what_was_changed_by_hand_is_put_right() -> anyhow
             ensure!(child.labels().len() == 1 && child.annotations().is_empty(), "{:?}", child.metadata);
             ensure!(child.spec.priority.is_none() && child.name_any().starts_with(&place.name));
         }
-        // There is no node, and that makes no set unready.
+        // No node is selected, and that makes no set unready.
         ensure!(place.says("Ready").await?.contains("without a node"));
 
         place
