@@ -9,7 +9,7 @@
 //! | [`packages`], [`parts`] | what the machine needs: Debian packages, programs built from pinned Go modules |
 //! | [`containerd_releases`] | releases of containerd that the agent is tested on alone |
 //! | [`settings`], [`state`] | what is asked for; where everything lies and what is up, for tests and scripts |
-//! | [`certs`], [`control_plane`], [`registry`], [`node`] | the parts and their configuration |
+//! | [`certs`], [`control_plane`], [`registry`], [`prometheus`], [`node`] | the parts and their configuration |
 //! | [`network`], [`mounts`], [`disk`], [`cgroups`] | the namespaces, disks and control groups the parts live in |
 //! | [`daemon`] | starting, finding and ending processes |
 //! | [`cluster`], [`teardown`], [`status`] | the commands: order of things |
@@ -37,6 +37,7 @@ pub mod packages;
 pub mod parts;
 pub mod product_images;
 pub mod progress;
+pub mod prometheus;
 pub mod registry;
 pub mod settings;
 pub mod sources;

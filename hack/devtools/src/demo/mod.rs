@@ -7,11 +7,13 @@
 //! | [`pairs`] | where each image and node stands, from status and node Leases |
 //! | [`table`] | showing that as it changes |
 //! | [`proof`] | digests in registry, status and containerd; pods that may not pull |
+//! | [`discovery`] | metrics decide which images are on the nodes |
 //! | [`diagnosis`] | what to look at when it did not work |
 //!
 //! It uses Drop as anyone does, by kubectl, and knows nothing of its insides but where grants stand.
 
 pub mod diagnosis;
+pub mod discovery;
 pub mod install;
 pub mod objects;
 pub mod pairs;
@@ -23,7 +25,7 @@ use crate::control_plane::kubectl;
 use crate::progress::{elapsed, say};
 use crate::settings::Settings;
 use crate::state::ClusterInfo;
-use crate::{command, files, images, product_images};
+use crate::{command, files, images, product_images, prometheus};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -49,6 +51,9 @@ pub enum Error {
     /// A file could not be written.
     #[error(transparent)]
     File(#[from] files::Error),
+    /// Prometheus did not start.
+    #[error(transparent)]
+    Prometheus(#[from] prometheus::Error),
     /// kubectl or ctr answered something unexpected.
     #[error("cannot read what `{line}` answered: {source}")]
     Answer {
@@ -100,7 +105,8 @@ pub fn show(info: &ClusterInfo, cache: &Path) -> Result<(), Error> {
     table::watch(info, &wanted, PATIENCE)?;
     say(format!("all images are on all nodes after {}", elapsed(started.elapsed())));
     proof::digests(info, &wanted)?;
-    proof::pods(info, &wanted)
+    proof::pods(info, &wanted)?;
+    discovery::show(info, cache)
 }
 
 /// Applies objects and waits until the API server has them.

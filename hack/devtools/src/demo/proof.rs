@@ -77,7 +77,8 @@ pub fn pods(info: &ClusterInfo, wanted: &[Wanted]) -> Result<(), Error> {
 /// Removes what an earlier demonstration left: its pods and objects, and its images from every node.
 pub fn clear(info: &ClusterInfo) -> Result<(), Error> {
     let mut delete = kubectl(info);
-    delete.args(["delete", "cachedimages,pullpolicies,pods", "--ignore-not-found", "--wait"]);
+    let kinds = "cachedimagesets,discoverypolicies,cachedimages,pullpolicies,pods";
+    delete.args(["delete", kinds, "--ignore-not-found", "--wait"]);
     command::run(delete.arg(format!("--selector={LABEL}=true")))?;
     let demonstrated = format!("{}/demo/", info.registry);
     for node in &info.nodes {
