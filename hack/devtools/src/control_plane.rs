@@ -42,16 +42,6 @@ pub enum Error {
     /// A process could not be started.
     #[error(transparent)]
     Daemon(#[from] daemon::Error),
-    /// A part runs and does not answer.
-    #[error("{part} does not answer: the end of {log} is\n{said}")]
-    Silent {
-        /// Which part.
-        part: &'static str,
-        /// Its log.
-        log: PathBuf,
-        /// The last lines of it.
-        said: String,
-    },
 }
 
 /// Starts what does not run and waits until the API server is ready.
@@ -247,12 +237,5 @@ fn component_kubeconfig(info: &ClusterInfo, authority: &Authority, part: &str) -
 }
 
 fn answers(info: &ClusterInfo, part: &'static str, done: impl FnMut() -> bool) -> Result<(), Error> {
-    match Daemons::new(&info.state).wait_for(part, START_PATIENCE, done) {
-        daemon::Waited::Done => Ok(()),
-        daemon::Waited::Silent | daemon::Waited::Ended => {
-            let log = info.log(part);
-            let said = command::last_lines(&files::read(&log).unwrap_or_default(), 15);
-            Err(Error::Silent { part, log, said })
-        }
-    }
+    Ok(Daemons::new(&info.state).wait_until_it_answers(part, START_PATIENCE, done)?)
 }

@@ -3,7 +3,7 @@
 //! A record holds the process id and the start time of the process, so that an id which the system gave to somebody
 //! else is never mistaken for ours.
 
-use crate::{files, wait};
+use crate::{command, files, wait};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,16 @@ pub enum Error {
         part: String,
         /// Its process id.
         pid: i32,
+    },
+    /// It runs and does not answer, or has ended.
+    #[error("{part} does not answer: the end of {log} is\n{said}")]
+    Silent {
+        /// Which part of the cluster.
+        part: String,
+        /// Its log.
+        log: PathBuf,
+        /// The last lines of it.
+        said: String,
     },
 }
 
@@ -75,7 +85,7 @@ impl Process {
 
 /// How waiting for a part ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waited {
+enum Waited {
     /// It does what was waited for.
     Done,
     /// It runs, and patience is over.
@@ -102,7 +112,7 @@ impl Daemons {
     pub fn start(&self, part: &str, command: &Command) -> Result<Process, Error> {
         files::create_dir(&self.records)?;
         files::create_dir(&self.logs)?;
-        let log_path = self.logs.join(format!("{part}.log"));
+        let log_path = self.log(part);
         let log = files::named(
             fs::OpenOptions::new().create(true).append(true).open(&log_path),
             "open",
@@ -149,8 +159,26 @@ impl Daemons {
         serde_json::from_str(&text).ok()
     }
 
+    /// Waits until the part answers, which `answers` finds out, but no longer than `patience` and no longer than it runs;
+    /// the error shows the end of its log.
+    pub fn wait_until_it_answers(
+        &self,
+        part: &str,
+        patience: Duration,
+        answers: impl FnMut() -> bool,
+    ) -> Result<(), Error> {
+        match self.wait_for(part, patience, answers) {
+            Waited::Done => Ok(()),
+            Waited::Silent | Waited::Ended => {
+                let log = self.log(part);
+                let said = command::last_lines(&files::read(&log).unwrap_or_default(), 15);
+                Err(Error::Silent { part: part.to_owned(), log, said })
+            }
+        }
+    }
+
     /// Waits until `done` says yes, but no longer than `patience` and no longer than the part runs.
-    pub fn wait_for(&self, part: &str, patience: Duration, mut done: impl FnMut() -> bool) -> Waited {
+    fn wait_for(&self, part: &str, patience: Duration, mut done: impl FnMut() -> bool) -> Waited {
         let mut waited = Waited::Silent;
         wait::until(patience, || {
             let running = self.running(part).is_some();
@@ -188,6 +216,10 @@ impl Daemons {
             }
         }
         Ok(files::remove_file(&self.record(part))?)
+    }
+
+    fn log(&self, part: &str) -> PathBuf {
+        self.logs.join(format!("{part}.log"))
     }
 
     fn record(&self, part: &str) -> PathBuf {

@@ -8,7 +8,6 @@ use crate::network::{http_ok, pod_range};
 use crate::state::{ClusterInfo, NodeInfo};
 use crate::{command, files};
 use std::env;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -35,16 +34,6 @@ pub enum Error {
     /// Its kubeconfig could not be written.
     #[error(transparent)]
     ControlPlane(#[from] control_plane::Error),
-    /// A process runs and does not answer.
-    #[error("{part} does not answer: the end of {log} is\n{said}")]
-    Silent {
-        /// Which part of which node.
-        part: String,
-        /// Its log.
-        log: PathBuf,
-        /// The last lines of it.
-        said: String,
-    },
 }
 
 /// Name of a node's containerd among the parts.
@@ -75,7 +64,7 @@ pub fn start_containerd(info: &ClusterInfo, node: &NodeInfo) -> Result<(), Error
 
 /// Waits until containerd answers and starts the node's kubelet unless it runs: a kubelet gives up without containerd.
 pub fn start_kubelet(info: &ClusterInfo, authority: &Authority, node: &NodeInfo) -> Result<(), Error> {
-    answers(info, containerd_part(node), || command::succeeds(ctr(info, node).arg("version")))?;
+    answers(info, &containerd_part(node), || command::succeeds(ctr(info, node).arg("version")))?;
     let daemons = Daemons::new(&info.state);
     let part = kubelet_part(node);
     if daemons.running(&part).is_none() {
@@ -88,18 +77,11 @@ pub fn start_kubelet(info: &ClusterInfo, authority: &Authority, node: &NodeInfo)
 /// Waits until the node's kubelet answers.
 pub fn kubelet_answers(info: &ClusterInfo, node: &NodeInfo) -> Result<(), Error> {
     let health = format!("{}:10248", node.address);
-    answers(info, kubelet_part(node), || http_ok(&info.netns, &health, "/healthz"))
+    answers(info, &kubelet_part(node), || http_ok(&info.netns, &health, "/healthz"))
 }
 
-fn answers(info: &ClusterInfo, part: String, done: impl FnMut() -> bool) -> Result<(), Error> {
-    match Daemons::new(&info.state).wait_for(&part, PATIENCE, done) {
-        daemon::Waited::Done => Ok(()),
-        daemon::Waited::Silent | daemon::Waited::Ended => {
-            let log = info.log(&part);
-            let said = command::last_lines(&files::read(&log).unwrap_or_default(), 15);
-            Err(Error::Silent { part, log, said })
-        }
-    }
+fn answers(info: &ClusterInfo, part: &str, done: impl FnMut() -> bool) -> Result<(), Error> {
+    Ok(Daemons::new(&info.state).wait_until_it_answers(part, PATIENCE, done)?)
 }
 
 /// ctr against the node's containerd.

@@ -1,13 +1,12 @@
 //! Debian's Prometheus in the cluster's network, which measures by rule: a file says what it is to see, so that metrics
 //! change when somebody wants them to.
 
-use crate::daemon::{self, Daemons, Waited};
+use crate::daemon::{self, Daemons};
 use crate::network::{GATEWAY, http_ok, inside};
 use crate::state::ClusterInfo;
-use crate::{command, files, packages};
+use crate::{files, packages};
 use nix::sys::signal::Signal;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Name of Prometheus among the parts.
@@ -27,14 +26,6 @@ pub enum Error {
     /// Its process could not be started.
     #[error(transparent)]
     Daemon(#[from] daemon::Error),
-    /// It runs and does not answer.
-    #[error("Prometheus does not answer: the end of {log} is\n{said}")]
-    Silent {
-        /// Its log.
-        log: PathBuf,
-        /// The last lines of it.
-        said: String,
-    },
 }
 
 /// URL of Prometheus for everything in the cluster's network.
@@ -62,14 +53,7 @@ pub fn measure(info: &ClusterInfo, metric: &str, values: &[(&str, u32)]) -> Resu
         .arg(format!("--web.listen-address={GATEWAY}:{PORT}"));
     daemons.start(PROMETHEUS, &prometheus)?;
     let answers = || http_ok(&info.netns, &format!("{GATEWAY}:{PORT}"), "/-/ready");
-    match daemons.wait_for(PROMETHEUS, Duration::from_secs(60), answers) {
-        Waited::Done => Ok(()),
-        Waited::Silent | Waited::Ended => {
-            let log = info.log(PROMETHEUS);
-            let said = command::last_lines(&files::read(&log).unwrap_or_default(), 15);
-            Err(Error::Silent { log, said })
-        }
-    }
+    Ok(daemons.wait_until_it_answers(PROMETHEUS, Duration::from_secs(60), answers)?)
 }
 
 fn rules(metric: &str, values: &[(&str, u32)]) -> String {

@@ -1,10 +1,10 @@
 //! The image registry of the cluster: Debian's docker-registry, plain http, inside the cluster's network.
 
 use crate::daemon::{self, Daemons};
+use crate::files;
 use crate::network::{http_ok, inside};
 use crate::state::ClusterInfo;
-use crate::{command, files};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Name of the registry among the parts.
@@ -19,14 +19,6 @@ pub enum Error {
     /// Its process could not be started.
     #[error(transparent)]
     Daemon(#[from] daemon::Error),
-    /// It runs and does not answer.
-    #[error("the registry does not answer: the end of {log} is\n{said}")]
-    Silent {
-        /// Its log.
-        log: PathBuf,
-        /// The last lines of it.
-        said: String,
-    },
 }
 
 /// Starts the registry unless it runs, and waits until it answers.
@@ -42,14 +34,7 @@ pub fn ensure(info: &ClusterInfo) -> Result<(), Error> {
         daemons.start(REGISTRY, &registry)?;
     }
     let answers = || http_ok(&info.netns, &info.registry, "/v2/");
-    match daemons.wait_for(REGISTRY, Duration::from_secs(30), answers) {
-        daemon::Waited::Done => Ok(()),
-        daemon::Waited::Silent | daemon::Waited::Ended => {
-            let log = info.log(REGISTRY);
-            let said = command::last_lines(&files::read(&log).unwrap_or_default(), 15);
-            Err(Error::Silent { log, said })
-        }
-    }
+    Ok(daemons.wait_until_it_answers(REGISTRY, Duration::from_secs(30), answers)?)
 }
 
 /// The configuration of a registry that keeps images under `data` and listens on `address`, a host with its port.

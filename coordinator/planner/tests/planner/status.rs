@@ -139,10 +139,10 @@ fn transitions_are_dated_when_the_condition_changes_and_not_otherwise() {
     assert_eq!((now.reason.as_str(), now.last_transition_time), ("InProgress", first));
 }
 
-#[test]
-fn a_status_for_five_thousand_nodes_stays_below_its_bound() {
+/// So many nodes, with this much padding in their names, all of which hold the image `app`; and the names.
+fn held_by(nodes: usize, padding: usize) -> (Rig, Vec<String>) {
     let mut rig = Rig::new();
-    let names: Vec<String> = (0..5000).map(|n| format!("node-{n:04}-{}", "x".repeat(200))).collect();
+    let names: Vec<String> = (0..nodes).map(|n| format!("node-{n:04}-{}", "x".repeat(padding))).collect();
     for name in &names {
         rig.node(name, |_| {});
     }
@@ -151,6 +151,12 @@ fn a_status_for_five_thousand_nodes_stays_below_its_bound() {
     for name in &names {
         rig.present(name, "app", "sha256:one");
     }
+    (rig, names)
+}
+
+#[test]
+fn a_status_for_five_thousand_nodes_stays_below_its_bound() {
+    let (mut rig, _) = held_by(5000, 200);
     rig.run(30 * SECOND);
     let status = rig.status("app");
     assert_eq!(status.nodes_ready, 5000);
@@ -171,16 +177,7 @@ fn while_nodes_report_one_after_another_writes_are_spaced() {
 
 #[test]
 fn the_first_change_after_quiet_is_written_at_once_and_large_statuses_less_often() {
-    let mut rig = Rig::new();
-    let names: Vec<String> = (0..2000).map(|n| format!("node-{n:04}-{}", "x".repeat(100))).collect();
-    for name in &names {
-        rig.node(name, |_| {});
-    }
-    rig.image("app", |image| image.pull_policy = drop_protocol::ImagePullPolicy::IfNotPresent);
-    rig.run(2 * SECOND);
-    for name in &names {
-        rig.present(name, "app", "sha256:one");
-    }
+    let (mut rig, names) = held_by(2000, 100);
     rig.run(60 * SECOND);
     // 2,000 names of 110 bytes: about 220 KiB, and a second for every 20 of them.
     let mut written = Vec::new();
