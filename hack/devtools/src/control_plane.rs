@@ -216,6 +216,10 @@ fn controller_manager(info: &ClusterInfo, authority: &Authority) -> Result<Comma
         .args(["--use-service-account-credentials=true", "--bind-address=127.0.0.1"])
         // There is only one: an election would fill the audit log.
         .arg("--leader-elect=false");
+    if info.without.most_controllers {
+        // Pods can't be made without the account of their namespace.
+        manager.arg("--controllers=garbage-collector-controller,serviceaccount-controller");
+    }
     Ok(manager)
 }
 

@@ -60,6 +60,9 @@ pub struct ClusterInfo {
 pub struct Without {
     /// No controller manager: Nodes that nobody stands behind stay as they are.
     pub controllers: bool,
+    /// No controllers but the garbage collector: Nodes stay as they are, and what belongs to a deleted object goes.
+    #[serde(default)]
+    pub most_controllers: bool,
     /// No audit log: it costs the API server about as much as a small request.
     pub audit: bool,
 }

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use drop_agent::clock::MachineClock;
 use drop_agent::driver;
 use drop_agent::kubernetes::KubeApi;
 use drop_agent::observe::Observed;
-use drop_agent::parts::{Clock as _, Parts};
+use drop_agent::parts::{Api, Clock as _, ImageRuntime, Parts};
 use drop_agent_step::Config;
 use drop_protocol::Monotonic;
 use kube::Client;
@@ -23,13 +23,69 @@ use crate::population::Member;
 use crate::runtime::{Handle, NoTimer, Runtime, Tally};
 use crate::scenario::RuntimeModel;
 
+/// Grace period of an agent's Pod, and how long a busy machine may make of it.
+const GRACE: Duration = Duration::from_secs(10);
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 /// Agents start this far apart, as kubelets start the Pods of a DaemonSet: not all in one moment.
 const START_GAP: Duration = Duration::from_millis(3);
 
 /// A running agent.
-struct Agent {
+pub(crate) struct Agent {
     observed: Arc<Observed>,
+    stop: watch::Sender<Option<Monotonic>>,
     task: JoinHandle<()>,
+}
+
+/// The client of an agent: connections of its own, and no retries.
+pub(crate) fn client(place: &Place, token: &str) -> Result<Client> {
+    let mut config = place.config.clone();
+    config.default_retry = false;
+    config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
+    Ok(Client::try_from(config)?)
+}
+
+/// What an agent with this API and runtime is given.
+pub(crate) fn parts(api: Rc<dyn Api>, runtime: Rc<dyn ImageRuntime>) -> Parts {
+    Parts { api, runtime, clock: Rc::new(MachineClock), timer: Rc::new(NoTimer), providers: Rc::default() }
+}
+
+impl Agent {
+    /// Starts the agent of `member`; it counts in `ended` when it ends. Needs a `LocalSet`.
+    pub(crate) fn start(member: &Member, parts: Parts, ended: Rc<Cell<usize>>) -> Self {
+        let observed = Arc::new(Observed::new());
+        let agent = Config::new(&member.node, &member.pod_uid, &format!("{:016x}", fastrand::u64(..)));
+        let stop = watch::Sender::new(None);
+        let mut stopping = stop.subscribe();
+        let told = async move {
+            match stopping.wait_for(Option::is_some).await {
+                Ok(deadline) => deadline.unwrap_or_default(),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let running = Arc::clone(&observed);
+        let task = tokio::task::spawn_local(async move {
+            driver::run(agent, parts, running, told).await;
+            ended.set(ended.get() + 1);
+        });
+        Self { observed, stop, task }
+    }
+
+    /// Ends it as a SIGTERM would. It does not count as ended.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub(crate) async fn stop(self, ended: &Cell<usize>) -> Result<()> {
+        self.stop.send_replace(Some(MachineClock.now().monotonic.after(GRACE)));
+        tokio::time::timeout(ENDS_WITHIN, self.task).await.context("an agent does not end on SIGTERM")??;
+        ended.set(ended.get() - 1);
+        Ok(())
+    }
+
+    /// Ends it as a SIGKILL would.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
 }
 
 /// All agents.
@@ -40,21 +96,13 @@ pub(crate) struct Agents {
     /// What the runtimes did.
     pub(crate) tally: Rc<Tally>,
     model: RuntimeModel,
-    stop: watch::Sender<Option<Monotonic>>,
     ended: Rc<Cell<usize>>,
 }
 
 impl Agents {
     /// None yet.
     pub(crate) fn new(model: RuntimeModel) -> Self {
-        Self {
-            agents: Vec::new(),
-            runtimes: Vec::new(),
-            tally: Rc::default(),
-            model,
-            stop: watch::Sender::new(None),
-            ended: Rc::default(),
-        }
+        Self { agents: Vec::new(), runtimes: Vec::new(), tally: Rc::default(), model, ended: Rc::default() }
     }
 
     /// Starts the agents of `members`. Needs a `LocalSet`.
@@ -68,33 +116,11 @@ impl Agents {
 
     fn start_one(&mut self, place: &Place, member: &Member) -> Result<()> {
         let seed = u64::try_from(self.agents.len())?;
-        let mut config = place.config.clone();
-        config.default_retry = false;
-        config.auth_info = AuthInfo { token: Some(member.token.clone().into()), ..AuthInfo::default() };
-        let client = Client::try_from(config)?;
+        let client = client(place, &member.token)?;
         let runtime = Rc::new(Runtime::new(self.model.clone(), seed, Rc::clone(&self.tally)));
-        let parts = Parts {
-            api: Rc::new(KubeApi::new(client, NAMESPACE, &member.node, fastrand::u64(..))),
-            runtime: Rc::new(Handle(Rc::clone(&runtime))),
-            clock: Rc::new(MachineClock),
-            timer: Rc::new(NoTimer),
-            providers: Rc::default(),
-        };
-        let observed = Arc::new(Observed::new());
-        let agent = Config::new(&member.node, &member.pod_uid, &format!("{:016x}", fastrand::u64(..)));
-        let mut stop = self.stop.subscribe();
-        let told = async move {
-            match stop.wait_for(Option::is_some).await {
-                Ok(deadline) => deadline.unwrap_or_default(),
-                Err(_) => std::future::pending().await,
-            }
-        };
-        let (running, ended) = (Arc::clone(&observed), Rc::clone(&self.ended));
-        let task = tokio::task::spawn_local(async move {
-            driver::run(agent, parts, running, told).await;
-            ended.set(ended.get() + 1);
-        });
-        self.agents.push(Agent { observed, task });
+        let api = KubeApi::new(client, NAMESPACE, &member.node, fastrand::u64(..));
+        let parts = parts(Rc::new(api), Rc::new(Handle(Rc::clone(&runtime))));
+        self.agents.push(Agent::start(member, parts, Rc::clone(&self.ended)));
         self.runtimes.push(runtime);
         Ok(())
     }
@@ -119,10 +145,9 @@ impl Agents {
     }
 
     /// Ends all agents as a SIGTERM would.
-    pub(crate) async fn stop(self) {
-        self.stop.send_replace(Some(MachineClock.now().monotonic.after(Duration::from_secs(10))));
-        for agent in self.agents {
-            let _ = agent.task.await;
-        }
+    pub(crate) async fn stop(self) -> Result<()> {
+        let ended = &self.ended;
+        futures::future::try_join_all(self.agents.into_iter().map(|agent| agent.stop(ended))).await?;
+        Ok(())
     }
 }

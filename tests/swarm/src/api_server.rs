@@ -20,7 +20,7 @@ pub(crate) struct Counters {
     /// Bytes of watch events sent, by resource.
     watch_bytes: BTreeMap<String, f64>,
     /// Requests of Drop's that the API server turned away because there were too many.
-    rejected: f64,
+    pub(crate) rejected: f64,
 }
 
 /// What came on top between two moments.
@@ -35,8 +35,7 @@ pub(crate) struct Traffic {
 impl Counters {
     /// Now.
     pub(crate) async fn read(place: &Place) -> Result<Self> {
-        let request = http::Request::get("/metrics").body(Vec::new())?;
-        let page = place.client.request_text(request).await?;
+        let page = page(place).await?;
         let mut counters =
             Self { cpu: processes::processor_time(u32::try_from(place.api_server()?)?)?, ..Self::default() };
         for line in page.lines() {
@@ -69,7 +68,13 @@ impl Counters {
     }
 }
 
-fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {
+/// Everything that it tells.
+pub(crate) async fn page(place: &Place) -> Result<String> {
+    Ok(place.client.request_text(http::Request::get("/metrics").body(Vec::new())?).await?)
+}
+
+/// The value of a label of a series.
+pub(crate) fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {
     series.split(&format!("{name}=\"")).nth(1)?.split('"').next()
 }
 

@@ -30,6 +30,20 @@ struct Replica {
     port: u16,
 }
 
+impl Replica {
+    fn pid(&self) -> Result<u32> {
+        self.child.id().context("a coordinator has ended by itself: see its log")
+    }
+
+    async fn end(mut self) -> Result<()> {
+        kill(Pid::from_raw(self.pid()?.cast_signed()), Signal::SIGTERM)?;
+        let ended = tokio::time::timeout(ENDS_WITHIN, self.child.wait());
+        let status = ended.await.context("a coordinator does not end on SIGTERM: see its log")??;
+        ensure!(status.success(), "a coordinator ended with {status}: see its log");
+        Ok(())
+    }
+}
+
 /// All coordinators. They end when dropped.
 pub(crate) struct Coordinators {
     program: PathBuf,
@@ -100,24 +114,39 @@ impl Coordinators {
 
     /// Kills the replica that leads, and collects it.
     pub(crate) async fn kill_leader(&mut self) -> Result<()> {
+        self.take_leader().await?.child.kill().await?;
+        Ok(())
+    }
+
+    /// Ends the replica that leads with SIGTERM, and collects it.
+    pub(crate) async fn end_leader(&mut self) -> Result<()> {
+        self.take_leader().await?.end().await
+    }
+
+    async fn take_leader(&mut self) -> Result<Replica> {
         let port = self.leader().await?.context("nobody leads")?;
         let at = self.replicas.iter().position(|replica| replica.port == port).context("no such replica")?;
-        self.replicas.remove(at).child.kill().await?;
-        Ok(())
+        Ok(self.replicas.remove(at))
     }
 
     /// Ends all replicas as a rollout of their Deployment does: with SIGTERM, the leader last.
     pub(crate) async fn end_all(&mut self) -> Result<()> {
         let leader = self.leader().await?;
         self.replicas.sort_by_key(|replica| Some(replica.port) == leader);
-        for mut replica in self.replicas.drain(..) {
-            let pid = replica.child.id().context("a coordinator has ended by itself: see its log")?;
-            kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM)?;
-            let ended = tokio::time::timeout(ENDS_WITHIN, replica.child.wait());
-            let status = ended.await.context("a coordinator does not end on SIGTERM: see its log")??;
-            ensure!(status.success(), "a coordinator ended with {status}: see its log");
+        for replica in self.replicas.drain(..) {
+            replica.end().await?;
         }
         Ok(())
+    }
+
+    /// The metrics of the replica at this port; nothing while it serves none.
+    pub(crate) async fn page_of(&self, port: u16) -> String {
+        page(port).await.unwrap_or_default()
+    }
+
+    /// Port and process id of each replica.
+    pub(crate) fn processes(&self) -> Result<Vec<(u16, u32)>> {
+        self.replicas.iter().map(|replica| Ok((replica.port, replica.pid()?))).collect()
     }
 
     /// Waits until one leads and has planned; returns how long that took.
@@ -136,7 +165,8 @@ impl Coordinators {
         }
     }
 
-    async fn leader(&self) -> Result<Option<u16>> {
+    /// Port of the replica that leads.
+    pub(crate) async fn leader(&self) -> Result<Option<u16>> {
         for replica in &self.replicas {
             // One that has just started serves nothing yet.
             let page = page(replica.port).await.unwrap_or_default();
@@ -156,7 +186,7 @@ impl Coordinators {
     pub(crate) fn usage(&self) -> Result<Usage> {
         let mut usage = Usage::default();
         for replica in &self.replicas {
-            let pid = replica.child.id().context("a coordinator has ended by itself: see its log")?;
+            let pid = replica.pid()?;
             usage.cpu += processes::processor_time(pid)?;
             usage.peak = usage.peak.max(processes::peak_resident_bytes(pid)?);
             usage.resident = usage.resident.max(processes::resident_bytes(pid)?);

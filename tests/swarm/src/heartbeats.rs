@@ -13,16 +13,21 @@ const EVERY: Duration = Duration::from_secs(300);
 
 /// Writes one node after the other, evenly spread, for as long as it is polled.
 pub(crate) async fn beat(client: Client, nodes: Vec<String>) {
-    let api: Api<Node> = Api::all(client);
     let gap = EVERY / u32::try_from(nodes.len().max(1)).unwrap_or(u32::MAX);
     let mut clock = tokio::time::interval(gap);
     loop {
         for node in &nodes {
             clock.tick().await;
-            let patch = Patch::Merge(population::status(&population::now()));
-            if let Err(error) = api.patch_status(node, &PatchParams::default(), &patch).await {
+            if let Err(error) = beat_once(&client, node).await {
                 eprintln!("heartbeat of {node}: {error}");
             }
         }
     }
+}
+
+/// Writes one node.
+pub(crate) async fn beat_once(client: &Client, node: &str) -> kube::Result<()> {
+    let patch = Patch::Merge(population::status(&population::now()));
+    Api::<Node>::all(client.clone()).patch_status(node, &PatchParams::default(), &patch).await?;
+    Ok(())
 }

@@ -12,6 +12,7 @@
 //! | [`api_server`] | what the API server tells of itself |
 //! | [`cases`], [`plot`] | what has to be reached; cost against nodes as a picture |
 //! | [`short`] | the form that is part of every test run |
+//! | [`soak`] | churn for a long time: nothing grows, the invariants hold, and in the end all is as wanted |
 
 #![allow(
     clippy::cast_precision_loss,
@@ -33,6 +34,7 @@ mod rollout;
 mod runtime;
 mod scenario;
 mod short;
+mod soak;
 mod swarm;
 
 use std::path::{Path, PathBuf};
@@ -90,6 +92,8 @@ enum What {
     },
     /// A hundred nodes: fails when writes a pair or planning time grow by half over what they are known to be.
     Short,
+    /// Churn of every kind, and what must not grow.
+    Soak(soak::Options),
 }
 
 fn main() -> Result<()> {
@@ -111,6 +115,7 @@ fn main() -> Result<()> {
         }
         What::Curve { svg } => curve(svg, json)?,
         What::Short => short::measure(json)?,
+        What::Soak(options) => soak::run(options, json)?,
     };
     figure::conclude(&figures, arguments.strict)
 }
@@ -134,22 +139,28 @@ fn curve(svg: &Path, json: Option<&Path>) -> Result<Vec<Figure>> {
 
 /// Runs `body` on a swarm of its own. Everything ends with it, also when it is interrupted.
 fn run<T>(scenario: &Scenario, audit: bool, body: impl AsyncFnOnce(&mut Swarm) -> Result<T>) -> Result<T> {
+    let kind = place::Kind { name: "swarm", audit, garbage_collector: false };
+    on_place(kind, async |place, program| {
+        let mut swarm = Swarm::start(place, scenario, program).await?;
+        let measured = body(&mut swarm).await?;
+        println!("ending…");
+        swarm.end().await?;
+        Ok(measured)
+    })
+}
+
+/// Runs `body` on a control plane of its own, which goes down with it, also when it is interrupted; it gets the
+/// coordinator's program too.
+fn on_place<T>(kind: place::Kind, body: impl AsyncFnOnce(Place, PathBuf) -> Result<T>) -> Result<T> {
     let program = coordinators::build()?;
-    let (settings, info) = place::up(audit)?;
+    let (settings, info) = place::up(kind)?;
     // Agents live on one thread, as each of them does on its node.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let agents = tokio::task::LocalSet::new();
     runtime.block_on(agents.run_until(async {
         let place = Place::install(settings, info).await?;
-        let measuring = async {
-            let mut swarm = Swarm::start(place, scenario, program).await?;
-            let measured = body(&mut swarm).await?;
-            println!("ending…");
-            swarm.end().await?;
-            Ok(measured)
-        };
         tokio::select! {
-            measured = measuring => measured,
+            measured = body(place, program) => measured,
             () = interrupted() => bail!("interrupted"),
         }
     }))

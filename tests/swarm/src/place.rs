@@ -22,8 +22,17 @@ use serde_json::Value;
 
 /// The namespace of `deploy/`.
 pub(crate) const NAMESPACE: &str = drop_protocol::names::DEFAULT_NAMESPACE;
-/// Name of the swarm's cluster.
-const NAME: &str = "swarm";
+
+/// Which control plane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    /// Name of its cluster.
+    pub(crate) name: &'static str,
+    /// With an audit log.
+    pub(crate) audit: bool,
+    /// With the garbage collector of a controller manager.
+    pub(crate) garbage_collector: bool,
+}
 
 /// A running control plane. Goes down when dropped.
 pub(crate) struct Place {
@@ -39,19 +48,20 @@ pub(crate) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Err(error) = teardown::down(&self.settings) {
-            eprintln!("{error}; `hack/cluster --name {NAME} down` tries again");
+            eprintln!("{error}; `hack/cluster --name {} down` tries again", self.settings.name);
         }
     }
 }
 
 /// Starts a new control plane and moves this thread into its network.
-pub(crate) fn up(audit: bool) -> Result<(Settings, ClusterInfo)> {
+pub(crate) fn up(kind: Kind) -> Result<(Settings, ClusterInfo)> {
     // Two watches and some requests an agent, each with a connection of its own, at both ends.
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard), hard).context("raising the number of open files")?;
-    let settings = Settings::new(NAME, None)?;
+    let settings = Settings::new(kind.name, None)?;
     teardown::down(&settings)?;
-    let without = Without { controllers: true, audit: !audit };
+    let without =
+        Without { controllers: !kind.garbage_collector, most_controllers: true, audit: !kind.audit };
     let info = cluster::up(&settings, Wanted { nodes: 1, control_plane_only: true, without })?;
     network::enter(&info.netns)?;
     Ok((settings, info))

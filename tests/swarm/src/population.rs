@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::place::{NAMESPACE, Place};
@@ -18,6 +18,8 @@ const LISTED_IMAGES: usize = 50;
 /// A node with its agent Pod.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
+    /// Its number.
+    pub(crate) number: usize,
     /// Name of the Node.
     pub(crate) node: String,
     /// Uid of the agent Pod.
@@ -27,7 +29,11 @@ pub(crate) struct Member {
 }
 
 /// Creates the nodes with these numbers, and their agent Pods.
-pub(crate) async fn create(place: &Place, numbers: std::ops::Range<usize>) -> Result<Vec<Member>> {
+pub(crate) async fn create(
+    place: &Place,
+    numbers: impl IntoIterator<Item = usize, IntoIter: ExactSizeIterator>,
+) -> Result<Vec<Member>> {
+    let numbers = numbers.into_iter();
     let (started, count) = (Instant::now(), numbers.len());
     let mut made = Vec::with_capacity(count);
     let mut members =
@@ -42,8 +48,12 @@ pub(crate) async fn create(place: &Place, numbers: std::ops::Range<usize>) -> Re
 }
 
 async fn create_one(place: &Place, number: usize) -> Result<Member> {
+    create_node(place, number).await?;
+    create_pod(place, number).await
+}
+
+async fn create_node(place: &Place, number: usize) -> Result<()> {
     let nodes: Api<Node> = Api::all(place.client.clone());
-    let pods: Api<Pod> = Api::namespaced(place.client.clone(), NAMESPACE);
     let name = node_name(number);
     let node: Node = serde_json::from_value(json!({
         "apiVersion": "v1", "kind": "Node",
@@ -58,8 +68,13 @@ async fn create_one(place: &Place, number: usize) -> Result<Member> {
     nodes.patch_status(&name, &merge, &Patch::Merge(status(&now()))).await?;
     // What the node lifecycle controller does once a Node is ready.
     nodes.patch(&name, &merge, &Patch::Merge(json!({ "spec": { "taints": null } }))).await?;
+    Ok(())
+}
 
-    let pod_name = format!("drop-agent-{number}");
+/// Creates the agent Pod of the node with this number.
+pub(crate) async fn create_pod(place: &Place, number: usize) -> Result<Member> {
+    let pods: Api<Pod> = Api::namespaced(place.client.clone(), NAMESPACE);
+    let (name, pod_name) = (node_name(number), pod_name(number));
     let pod: Pod = serde_json::from_value(json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": pod_name, "labels": { "app.kubernetes.io/name": drop_protocol::names::AGENT_APP } },
@@ -72,9 +87,26 @@ async fn create_one(place: &Place, number: usize) -> Result<Member> {
     let pod_uid = pod.metadata.uid.context("a Pod without uid")?;
     let ready =
         json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] } });
-    pods.patch_status(&pod_name, &merge, &Patch::Merge(ready)).await?;
+    pods.patch_status(&pod_name, &PatchParams::default(), &Patch::Merge(ready)).await?;
     let token = place.token("drop-agent", Some((&pod_name, &pod_uid))).await?;
-    Ok(Member { node: name, pod_uid, token })
+    Ok(Member { number, node: name, pod_uid, token })
+}
+
+/// Deletes the agent Pod of the node with this number, as its kubelet does when it has ended.
+pub(crate) async fn delete_pod(place: &Place, number: usize) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(place.client.clone(), NAMESPACE);
+    pods.delete(&pod_name(number), &DeleteParams::default().grace_period(0)).await?;
+    Ok(())
+}
+
+/// Deletes the Node with this number.
+pub(crate) async fn delete_node(place: &Place, number: usize) -> Result<()> {
+    Api::<Node>::all(place.client.clone()).delete(&node_name(number), &DeleteParams::default()).await?;
+    Ok(())
+}
+
+fn pod_name(number: usize) -> String {
+    format!("drop-agent-{number}")
 }
 
 /// Name of the node with this number.

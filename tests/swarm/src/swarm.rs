@@ -89,7 +89,7 @@ impl Swarm {
 
     /// One more node with its agent.
     pub(crate) async fn join(&mut self) -> Result<Member> {
-        let member = population::create(&self.place, self.nodes..self.nodes + 1).await?.remove(0);
+        let member = population::create(&self.place, [self.nodes]).await?.remove(0);
         self.nodes += 1;
         self.agents.start(&self.place, std::slice::from_ref(&member)).await?;
         Ok(member)
@@ -170,7 +170,7 @@ impl Swarm {
     /// Ends agents, coordinators and control plane.
     pub(crate) async fn end(mut self) -> Result<()> {
         let agents = std::mem::replace(&mut self.agents, Agents::new(self.scenario.runtime.clone()));
-        agents.stop().await;
+        agents.stop().await?;
         self.coordinators.end_all().await
     }
 }

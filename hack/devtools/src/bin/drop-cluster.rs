@@ -46,6 +46,9 @@ enum Command {
         /// Of these not even the controller manager: Nodes that nobody stands behind stay as they are.
         #[arg(long, requires = "control_plane_only")]
         no_controllers: bool,
+        /// Of the controllers only the garbage collector: Nodes stay as they are, and what belongs to a deleted object goes.
+        #[arg(long, requires = "control_plane_only", conflicts_with = "no_controllers")]
+        garbage_collector_only: bool,
         /// No audit log: it costs processor time.
         #[arg(long, requires = "control_plane_only")]
         no_audit: bool,
@@ -109,8 +112,12 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let settings = Settings::new(&cli.place.name, cli.place.state)?;
     match cli.command {
-        Command::Up { nodes, control_plane_only, no_controllers, no_audit } => {
-            let without = Without { controllers: no_controllers, audit: no_audit };
+        Command::Up { nodes, control_plane_only, no_controllers, garbage_collector_only, no_audit } => {
+            let without = Without {
+                controllers: no_controllers,
+                most_controllers: garbage_collector_only,
+                audit: no_audit,
+            };
             let info = cluster::up(&settings, Wanted { nodes, control_plane_only, without })?;
             print(&what_next(&info))?;
         }
