@@ -75,7 +75,11 @@ pub(crate) async fn page(place: &Place) -> Result<String> {
 
 /// The value of a label of a series.
 pub(crate) fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {
-    series.split(&format!("{name}=\"")).nth(1)?.split('"').next()
+    let at = series.match_indices(name).find(|(at, _)| {
+        let before = series.as_bytes().get(at.wrapping_sub(1));
+        matches!(before, Some(b'{' | b',')) && series[at + name.len()..].starts_with("=\"")
+    });
+    series[at?.0 + name.len() + 2..].split('"').next()
 }
 
 /// Size of the largest object of each kind that Drop writes, in bytes of JSON.
@@ -98,4 +102,18 @@ fn largest<T: Serialize>(objects: &[T]) -> Result<usize> {
         largest = largest.max(serde_json::to_vec(object)?.len());
     }
     Ok(largest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_found_by_its_whole_name() {
+        let series = "m{cachedimage=\"a\",image=\"b\"}";
+        assert_eq!(label(series, "image"), Some("b"));
+        assert_eq!(label(series, "cachedimage"), Some("a"));
+        assert_eq!(label(series, "age"), None);
+        assert_eq!(label("m{cachedimage=\"a\"}", "image"), None);
+    }
 }

@@ -201,8 +201,7 @@ pub(super) fn beginning(nodes: usize, random: &mut Rng) -> Vec<Event> {
         events.push(event);
     };
     for number in 0..POLICIES {
-        let policy =
-            if number == STEADY { Policy { cap: 8, delay_ms: 50, backoff: 1 } } else { some_policy(random) };
+        let policy = if number == STEADY { Policy::PLAIN } else { some_policy(random) };
         happens(Event::WritePolicy { number, policy }, &mut wanted);
     }
     for number in 0..nodes {
@@ -379,8 +378,9 @@ fn some_reach(random: &mut Rng) -> Reach {
     }
 }
 
+/// With a delay from which on the coordinator starts one node a pass: a grant tells when the pass began.
 fn some_policy(random: &mut Rng) -> Policy {
-    Policy { cap: random.usize(3..13), delay_ms: random.u64(0..5) * 40, backoff: random.u64(1..4) }
+    Policy { cap: random.usize(2..9), delay_ms: random.u64(2..6) * 50, backoff: random.u64(1..4) }
 }
 
 fn some_node(random: &mut Rng) -> Node {

@@ -39,7 +39,7 @@ use self::report::{Outcome, Silence};
 use self::samples::Sample;
 use self::settled::Found;
 use crate::place::{self, Place};
-use crate::swarm::{PATIENCE, QUIET};
+use crate::swarm::QUIET;
 
 /// Processes are looked at so often.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -86,7 +86,7 @@ async fn soak(place: Place, program: PathBuf, options: &Options, seed: u64) -> R
     let length = Duration::from_secs(options.minutes * 60);
     let mut soak = Soak::start(place, program, options.nodes, seed).await?;
     println!("everything is rolled out…");
-    let first = soak.settle(PATIENCE).await?;
+    let first = soak.settle(SETTLES_WITHIN).await?;
     ensure!(first.differences.is_empty(), "before any churn: {:?}", first.differences);
     tokio::time::sleep(QUIET).await;
     let before = soak.at_rest().await?;

@@ -72,7 +72,8 @@ impl Thirds {
 
     /// The most that the last third may be for the quantity to be flat: a tenth and `slack` more than the middle.
     pub(super) fn bound(self, slack: f64) -> f64 {
-        self.middle * 1.1 + slack
+        // In tenths, which is as fine as anybody reads it.
+        ((self.middle * 1.1 + slack) * 10.0).round() / 10.0
     }
 }
 

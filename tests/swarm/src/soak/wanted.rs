@@ -141,8 +141,11 @@ impl Wanted {
             | Event::Heartbeat { .. } => {}
         }
         self.next = self.next.max(event.named().map_or(0, |number| number + 1));
-        let wanted: BTreeSet<String> = self.references().collect();
-        self.failing.retain(|reference| wanted.contains(reference));
+        if !self.failing.is_empty() {
+            // What nobody wants any more can't fail.
+            let wanted: BTreeSet<String> = self.references().collect();
+            self.failing.retain(|reference| wanted.contains(reference));
+        }
     }
 
     fn agent(&mut self, number: usize, runs: bool) {
@@ -182,7 +185,7 @@ impl Wanted {
             cures.push(Event::ChangeSource { number, source: Source { down: false, ..source.clone() } });
         }
         for number in self.policies.iter().filter(|(_, policy)| policy.is_none()).map(|(number, _)| *number) {
-            cures.push(Event::WritePolicy { number, policy: Policy { cap: 8, delay_ms: 50, backoff: 1 } });
+            cures.push(Event::WritePolicy { number, policy: Policy::PLAIN });
         }
         for number in self.nodes.iter().filter(|(_, node)| !node.agent).map(|(number, _)| *number) {
             cures.push(Event::StartAgent { number });
@@ -234,6 +237,9 @@ impl Set {
 }
 
 impl Policy {
+    /// Nothing in particular.
+    pub(super) const PLAIN: Self = Self { cap: 4, delay_ms: 100, backoff: 1 };
+
     /// `spec` of the PullPolicy, as a merge patch.
     pub(super) fn spec(self) -> Value {
         json!({
