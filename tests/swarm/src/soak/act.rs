@@ -68,6 +68,19 @@ pub(super) struct AtRest {
     pub(super) agents: Process,
 }
 
+impl AtRest {
+    /// Watches that are more than `before`. Of Lease and catalog each agent has one.
+    pub(super) fn surplus_watches(&self, before: &Self) -> i64 {
+        let of_others = |rest: &Self, resource: &str| {
+            let all = rest.watches.get(resource).copied().unwrap_or_default();
+            let by_agents = matches!(resource, "leases" | "configmaps");
+            all - if by_agents { i64::try_from(rest.nodes).unwrap_or(i64::MAX) } else { 0 }
+        };
+        let surplus = |resource| (of_others(self, resource) - of_others(before, resource)).max(0);
+        self.watches.keys().map(|resource| surplus(resource)).sum()
+    }
+}
+
 impl Soak {
     /// Starts everything, with what there is at first.
     pub(super) async fn start(place: Place, program: PathBuf, nodes: usize, seed: u64) -> Result<Self> {

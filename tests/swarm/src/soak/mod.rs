@@ -49,6 +49,8 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 const SETTLES_WITHIN: Duration = Duration::from_secs(600);
 /// For so long nothing is written then.
 const SILENT_FOR: Duration = Duration::from_secs(30);
+/// Watches that are too many are looked at so many times more.
+const LOOKS: usize = 6;
 
 /// What is to be done for how long.
 #[derive(Debug, Clone, Args, Serialize)]
@@ -105,7 +107,15 @@ async fn soak(place: Place, program: PathBuf, options: &Options, seed: u64) -> R
     let mark = Mark::of(&soak.place.info)?;
     tokio::time::sleep(SILENT_FOR).await;
     let silence = Silence { seconds: SILENT_FOR.as_secs_f64(), writes: mark.requests()?.writes };
-    let after = soak.at_rest().await?;
+    let mut after = soak.at_rest().await?;
+    // A watch that is being renewed counts twice for a moment.
+    for _ in 0..LOOKS {
+        if after.surplus_watches(&before) == 0 {
+            break;
+        }
+        tokio::time::sleep(SAMPLE_EVERY).await;
+        after = soak.at_rest().await?;
+    }
     let found = Found::read(&soak.place).await?;
     let (series, stale) = soak.series(&found).await?;
     let outcome = report::Outcome::new(report::Seen {

@@ -95,20 +95,6 @@ impl Outcome {
         let length = self.samples.last().map_or(0.0, |sample| sample.seconds);
         Thirds::of(self.samples.iter().map(|sample| (sample.seconds, of(sample))), length)
     }
-
-    /// Watches that are more than before the churn, one an agent left out.
-    fn surplus_watches(&self) -> i64 {
-        let (before, after) = &self.rest;
-        let more = |(resource, count): (&String, &i64)| {
-            let agents = |rest: &AtRest| {
-                let watched = matches!(resource.as_str(), "leases" | "configmaps");
-                if watched { i64::try_from(rest.nodes).unwrap_or(i64::MAX) } else { 0 }
-            };
-            let known = before.watches.get(resource).copied().unwrap_or_default();
-            (count - agents(after) - (known - agents(before))).max(0)
-        };
-        after.watches.iter().map(more).sum()
-    }
 }
 
 /// The figures.
@@ -133,7 +119,12 @@ pub(super) fn figures(outcome: &Outcome) -> Vec<Figure> {
         ),
         counted("series of what is gone", outcome.stale.len()),
         Figure::counted("requests that were turned away", outcome.rest.1.rejected, "", 0.0),
-        Figure::counted("watches more than before the churn", outcome.surplus_watches() as f64, "", 0.0),
+        Figure::counted(
+            "watches more than before the churn",
+            outcome.rest.1.surplus_watches(&outcome.rest.0) as f64,
+            "",
+            0.0,
+        ),
     ];
     let ports: Vec<u16> = outcome
         .samples
