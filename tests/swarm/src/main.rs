@@ -151,7 +151,7 @@ fn run<T>(scenario: &Scenario, audit: bool, body: impl AsyncFnOnce(&mut Swarm) -
 
 /// Runs `body` on a control plane of its own, which goes down with it, also when it is interrupted; it gets the
 /// coordinator's program too.
-fn on_place<T>(kind: place::Kind, body: impl AsyncFnOnce(Place, PathBuf) -> Result<T>) -> Result<T> {
+fn on_place<T>(kind: place::Kind<'_>, body: impl AsyncFnOnce(Place, PathBuf) -> Result<T>) -> Result<T> {
     let program = coordinators::build()?;
     let (settings, info) = place::up(kind)?;
     // Agents live on one thread, as each of them does on its node.

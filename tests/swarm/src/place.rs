@@ -25,9 +25,9 @@ pub(crate) const NAMESPACE: &str = drop_protocol::names::DEFAULT_NAMESPACE;
 
 /// Which control plane.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Kind {
+pub(crate) struct Kind<'n> {
     /// Name of its cluster.
-    pub(crate) name: &'static str,
+    pub(crate) name: &'n str,
     /// With an audit log.
     pub(crate) audit: bool,
     /// With the garbage collector of a controller manager.
@@ -54,7 +54,7 @@ impl Drop for Place {
 }
 
 /// Starts a new control plane and moves this thread into its network.
-pub(crate) fn up(kind: Kind) -> Result<(Settings, ClusterInfo)> {
+pub(crate) fn up(kind: Kind<'_>) -> Result<(Settings, ClusterInfo)> {
     // Two watches and some requests an agent, each with a connection of its own, at both ends.
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(hard), hard).context("raising the number of open files")?;

@@ -244,7 +244,7 @@ impl Soak {
             let differences = found.differences(&self.wanted, &self.fleet);
             let seconds = started.elapsed().as_secs_f64();
             if differences.is_empty() || started.elapsed() > limit {
-                println!("  as wanted after {seconds:.0} s, but for {} things", differences.len());
+                println!("  after {seconds:.0} s {} things are not as wanted", differences.len());
                 return Ok(Settled { seconds, differences });
             }
             if started.elapsed().as_secs() % 10 < LOOK_EVERY.as_secs() {

@@ -64,6 +64,9 @@ pub(crate) struct Options {
     /// What decides about all that is random; printed, so that a run can be repeated.
     #[arg(long)]
     seed: Option<u64>,
+    /// Name of its control plane: soaks of different names do not disturb each other.
+    #[arg(long, default_value = "soak")]
+    name: String,
 }
 
 /// Runs it.
@@ -71,7 +74,7 @@ pub(crate) fn run(options: &Options, json: Option<&Path>) -> Result<Vec<Figure>>
     ensure!(options.minutes > 0 && options.nodes >= 20, "at least a minute and 20 nodes");
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(0..1_000_000));
     println!("{} minutes on {} nodes, seed {seed}", options.minutes, options.nodes);
-    let kind = place::Kind { name: "soak", audit: true, garbage_collector: true };
+    let kind = place::Kind { name: &options.name, audit: true, garbage_collector: true };
     let outcome =
         crate::on_place(kind, async |place, program| Box::pin(soak(place, program, options, seed)).await)?;
     write_json(json, &outcome)?;
