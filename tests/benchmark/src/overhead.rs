@@ -59,6 +59,8 @@ async fn on_its_node(bench: &Cluster, image: &str) -> Result<()> {
     let ready = await_condition(bench.images(), image, |image: Option<&CachedImage>| {
         image.and_then(|image| image.status.as_ref()).is_some_and(|status| status.nodes_ready == 1)
     });
-    tokio::time::timeout(Duration::from_secs(120), ready).await.context("the image never came to its node")??;
+    tokio::time::timeout(Duration::from_secs(120), ready)
+        .await
+        .context("the image never came to its node")??;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The model of a node's container runtime: the one part of an agent that a swarm does not have for real.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,18 @@ impl Runtime {
         let there = normalise(reference).is_ok_and(|name| self.images.borrow_mut().remove(&name).is_some());
         self.changes.send_modify(|n| *n += 1);
         there
+    }
+
+    /// The kubelet removes what is not in use: everything that is none of these.
+    pub(crate) fn collect_garbage(&self, in_use: impl IntoIterator<Item = String>) {
+        let in_use: BTreeSet<String> = in_use.into_iter().filter_map(|name| normalise(&name).ok()).collect();
+        let mut images = self.images.borrow_mut();
+        let before = images.len();
+        images.retain(|name, _| in_use.contains(name));
+        if images.len() < before {
+            drop(images);
+            self.changes.send_modify(|n| *n += 1);
+        }
     }
 
     /// Whether the image is there.
@@ -185,5 +197,32 @@ pub(crate) async fn evict_at_random(runtimes: Vec<Rc<Runtime>>, references: Vec<
     loop {
         clock.tick().await;
         runtimes[random.usize(0..runtimes.len())].evict(&references[random.usize(0..references.len())]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Spread;
+
+    #[test]
+    fn garbage_goes_and_what_is_in_use_stays() {
+        let model = RuntimeModel {
+            pull_ms: Spread::Fixed(0.0),
+            image_mb: Spread::Fixed(0.0),
+            node_mbps: 100,
+            failures_per_mille: 0,
+            evictions_per_minute: 0,
+        };
+        let runtime = Runtime::new(model, 0, Rc::default());
+        let changes = runtime.changes.subscribe();
+        runtime.bring("example.com/used:1");
+        runtime.bring("example.com/unused:1");
+        runtime.collect_garbage(["example.com/used:1".to_owned()]);
+        assert!(runtime.has("example.com/used:1"));
+        assert!(!runtime.has("example.com/unused:1"));
+        assert_eq!(*changes.borrow(), 3);
+        runtime.collect_garbage(["example.com/used:1".to_owned()]);
+        assert_eq!(*changes.borrow(), 3, "nothing went");
     }
 }

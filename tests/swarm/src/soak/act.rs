@@ -157,6 +157,7 @@ impl Soak {
             }
             Event::Heartbeat { number } => {
                 heartbeats::beat_once(&self.place.client, &population::node_name(*number)).await?;
+                self.fleet.collect_garbage(*number, self.wanted.references());
             }
             Event::StopAgent { number, killed } => self.fleet.stop_agent(*number, *killed).await?,
             Event::StartAgent { number } => self.fleet.start_agent(&self.place, *number)?,

@@ -44,7 +44,7 @@ pub(super) enum Event {
     ChangeNode { number: usize, node: Node },
     /// A Node goes.
     RemoveNode { number: usize },
-    /// A kubelet writes the status of its Node.
+    /// A kubelet writes the status of its Node, and removes images that nobody wants.
     Heartbeat { number: usize },
     /// An agent ends: killed, or by SIGTERM.
     StopAgent { number: usize, killed: bool },

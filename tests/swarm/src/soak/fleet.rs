@@ -147,6 +147,13 @@ impl Fleet {
         }
     }
 
+    /// The kubelet of a node removes all images but these: without that, nodes would fill up with what once was wanted.
+    pub(super) fn collect_garbage(&self, number: usize, in_use: impl IntoIterator<Item = String>) {
+        if let Some(live) = self.nodes.get(&number) {
+            live.runtime.collect_garbage(in_use);
+        }
+    }
+
     /// Names of the nodes that hold an image.
     pub(super) fn holders(&self, reference: &str) -> BTreeSet<String> {
         let holders = self.nodes.values().filter(|live| live.runtime.has(reference));
