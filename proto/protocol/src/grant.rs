@@ -134,7 +134,7 @@ impl Grant {
     /// Reads the grant annotation.
     ///
     /// # Errors
-    /// If it is not JSON of this shape, or of a version that this release does not know.
+    /// If it is not JSON of this shape, too long, or of a version that this release does not know.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
         codec::decode(text, VERSION)
     }

@@ -21,6 +21,9 @@ use crate::report::{Outcome, Report};
 
 /// How long a grant lives without a renewal unless the Lease says otherwise.
 pub const DEFAULT_DURATION: Duration = Duration::from_secs(60);
+/// What a Lease says beyond these is read as the nearest of them, on both sides: somebody edited it by hand, and a grant must
+/// neither be renewed without a pause nor keep its slot for years.
+const DURATIONS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 
 /// One node's Lease, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +140,8 @@ impl NodeLease {
             duration: spec
                 .and_then(|s| s.lease_duration_seconds)
                 .and_then(|s| u64::try_from(s).ok())
-                .map_or(DEFAULT_DURATION, Duration::from_secs),
+                .map_or(DEFAULT_DURATION, Duration::from_secs)
+                .clamp(DURATIONS.0, DURATIONS.1),
             holder: spec.and_then(|s| s.holder_identity.as_deref()).and_then(Holder::decode),
             renewed_at: spec.and_then(|s| s.renew_time.as_ref()).map(|time| time.0),
             transitions: spec.and_then(|s| s.lease_transitions).unwrap_or(0),
@@ -160,6 +164,13 @@ impl NodeLease {
             Some(holder) if holder.grant == grant.id => GrantState::Taken,
             _ => GrantState::Untaken,
         }
+    }
+
+    /// How long the Lease must be watched unchanged before its holder has certainly stopped, even if it has not heard of this
+    /// version yet: whoever shortens the duration by hand does not shorten what the holder was granted.
+    #[must_use]
+    pub fn lapses_after(&self) -> Duration {
+        self.duration.max(DEFAULT_DURATION)
     }
 
     /// The grant, if it occupies a slot: untaken or taken.

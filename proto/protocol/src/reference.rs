@@ -3,6 +3,8 @@
 //! Users write `nginx`; containerd keeps `docker.io/library/nginx:latest`. What a user reads back is always what they
 //! wrote; only comparisons use the normalised form.
 
+use crate::failure::cut;
+
 /// Host of references that name none.
 const DEFAULT_HOST: &str = "docker.io";
 /// Its older name, still accepted.
@@ -10,15 +12,23 @@ const LEGACY_HOST: &str = "index.docker.io";
 /// Repository prefix of single-word names on the default host.
 const OFFICIAL: &str = "library/";
 
+/// Longest host with its port and longest repository path, in bytes: limits of registries and runtimes.
+const MAX_PART: usize = 255;
+
 /// Why a reference is no image reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// Nothing there, or nothing between two separators.
     #[error("image reference {0:?} has an empty part")]
     EmptyPart(String),
+    /// What stands before the first slash is no host.
+    #[error(
+        "image reference {0:?}: a host is up to 255 letters, digits, '.' and '-', with a port behind ':'"
+    )]
+    Host(String),
     /// A repository part that registries refuse.
     #[error(
-        "image reference {0:?}: repository names are lowercase letters and digits, separated by '.', '_', '-' or '/'"
+        "image reference {0:?}: repository names are up to 255 lowercase letters and digits, separated by '.', '_', '-' or '/'"
     )]
     Repository(String),
     /// A tag that registries refuse.
@@ -27,7 +37,9 @@ pub enum ReferenceError {
     )]
     Tag(String),
     /// A digest that is none.
-    #[error("image reference {0:?}: a digest is sha256: and 64 lowercase hexadecimal digits")]
+    #[error(
+        "image reference {0:?}: a digest is sha256: and 64, or sha512: and 128, lowercase hexadecimal digits"
+    )]
     Digest(String),
 }
 
@@ -56,17 +68,21 @@ impl Reference {
             _ => (DEFAULT_HOST, name),
         };
         let host = if host == LEGACY_HOST { DEFAULT_HOST } else { host };
+        let quoted = || cut(text, MAX_PART).to_owned();
         if host.is_empty() || path.split('/').any(str::is_empty) {
-            return Err(ReferenceError::EmptyPart(text.to_owned()));
+            return Err(ReferenceError::EmptyPart(quoted()));
         }
-        if !path.split('/').all(is_path_component) {
-            return Err(ReferenceError::Repository(text.to_owned()));
+        if !is_host(host) {
+            return Err(ReferenceError::Host(quoted()));
+        }
+        if path.len() > MAX_PART || !path.split('/').all(is_path_component) {
+            return Err(ReferenceError::Repository(quoted()));
         }
         if tag.is_some_and(|tag| !is_tag(tag)) {
-            return Err(ReferenceError::Tag(text.to_owned()));
+            return Err(ReferenceError::Tag(quoted()));
         }
-        if digest.is_some_and(|digest| !is_digest(digest)) {
-            return Err(ReferenceError::Digest(text.to_owned()));
+        if digest.is_some_and(|digest| !is_pinning_digest(digest)) {
+            return Err(ReferenceError::Digest(quoted()));
         }
         let official = host == DEFAULT_HOST && !path.contains('/');
         let tag = tag.or_else(|| digest.is_none().then_some("latest"));
@@ -119,6 +135,21 @@ pub fn registry_host(reference: &str) -> String {
     Reference::parse(reference).map_or_else(|_| reference.to_owned(), |parsed| parsed.host)
 }
 
+fn is_host(host: &str) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        // A colon inside of brackets belongs to an address.
+        Some((_, behind)) if behind.ends_with(']') => (host, ""),
+        Some((name, port)) => (name, port),
+        None => (host, ""),
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let is_named = match address {
+        Some(address) => address.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, ':' | '.')),
+        None => name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')),
+    };
+    host.len() <= MAX_PART && !name.is_empty() && is_named && port.chars().all(|c| c.is_ascii_digit())
+}
+
 fn is_path_component(part: &str) -> bool {
     let alphanumeric = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     alphanumeric(part.chars().next())
@@ -132,8 +163,26 @@ fn is_tag(tag: &str) -> bool {
         && tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-fn is_digest(digest: &str) -> bool {
-    digest.strip_prefix("sha256:").is_some_and(|hex| {
-        hex.len() == 64 && hex.chars().all(|c| c.is_ascii_digit() || matches!(c, 'a'..='f'))
-    })
+fn is_pinning_digest(digest: &str) -> bool {
+    let is_hex = |hex: &str, length: usize| {
+        hex.len() == length && hex.chars().all(|c| c.is_ascii_digit() || matches!(c, 'a'..='f'))
+    };
+    match digest.split_once(':') {
+        Some(("sha256", hex)) => is_hex(hex, 64),
+        Some(("sha512", hex)) => is_hex(hex, 128),
+        _ => false,
+    }
+}
+
+/// Whether `text` may be what a runtime or registry calls a digest, of whatever algorithm: the OCI's grammar, within 255 bytes.
+#[must_use]
+pub fn is_digest(text: &str) -> bool {
+    text.len() <= MAX_PART
+        && text.split_once(':').is_some_and(|(algorithm, encoded)| {
+            let mut parts = algorithm.split(['+', '.', '_', '-']);
+            parts.all(|part| {
+                !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+            }) && !encoded.is_empty()
+                && encoded.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '=' | '_' | '-'))
+        })
 }

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::{self, DecodeError};
 use crate::failure::Failure;
 use crate::grant::GrantId;
+use crate::reference;
 
 /// Version of the report format that this release writes.
 pub const VERSION: u32 = 1;
@@ -90,7 +92,7 @@ pub struct ReportEntry {
     /// The reference that this entry is about, as the catalog gave it; an edit of the CachedImage makes it void.
     pub reference: Arc<str>,
     /// Manifest digest of the image on the node; `None`: it is not there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "digest", skip_serializing_if = "Option::is_none")]
     pub digest: Option<Arc<str>>,
     /// When this node last confirmed the reference against the registry; `None`: never since it was wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +103,17 @@ pub struct ReportEntry {
     /// How often the image went away without Drop's doing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evictions: Option<Box<Evictions>>,
+}
+
+/// Statuses show what nodes hold: what is no digest makes the report unreadable.
+fn digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<str>>, D::Error> {
+    let digest = Option::<Arc<str>>::deserialize(deserializer)?;
+    match &digest {
+        Some(text) if !reference::is_digest(text) => {
+            Err(D::Error::custom("is not a digest such as sha256:…"))
+        }
+        _ => Ok(digest),
+    }
 }
 
 /// Images that went away: evicted by the kubelet, or removed by hand.
@@ -131,7 +144,7 @@ impl Report {
     /// Reads the report annotation.
     ///
     /// # Errors
-    /// If it is not JSON of this shape, or of a version that this release does not know.
+    /// If it is not JSON of this shape, too long, or of a version that this release does not know.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
         codec::decode(text, VERSION)
     }

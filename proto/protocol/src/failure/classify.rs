@@ -4,8 +4,7 @@
 //! registry client's errors. The texts matched here are those that containerd 1.6 to 2.3 were seen to send; what
 //! matches none is [`FailureReason::ErrImagePull`] on this node alone, which never holds up others.
 
-use super::{FailureReason, FailureScope, cut};
-use crate::names::FAILURE_TEXT_MAX_BYTES;
+use super::{FailureReason, FailureScope, RETRY_AFTER_MOST, cut, short};
 use crate::reference::{Reference, registry_host};
 
 /// What a failed pull turned out to be.
@@ -92,7 +91,7 @@ pub fn classify(code: i32, text: &str, reference: &str) -> Classified {
     Classified {
         scope: scope(reason),
         reason,
-        message: cut(&message, FAILURE_TEXT_MAX_BYTES - 1).to_owned(),
+        message: short(&message),
         retry_after_seconds: retry_after(&lower),
     }
 }
@@ -225,5 +224,5 @@ fn retry_after(lower: &str) -> Option<u32> {
     };
     // Saturates; what is fractional is waited out.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Some(seconds.ceil() as u32)
+    Some((seconds.ceil() as u32).min(RETRY_AFTER_MOST))
 }

@@ -3,6 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::names::FAILURE_TEXT_MAX_BYTES;
+
+/// Nobody waits longer than a day because a registry, or a node in its name, says so; in seconds.
+pub const RETRY_AFTER_MOST: u32 = 24 * 60 * 60;
+
 /// Whom a failure holds up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,7 +79,7 @@ pub struct Failure {
     pub attempts: u32,
     /// When, on the node's clock.
     pub at: Timestamp,
-    /// What the registry's `Retry-After` asked for, in seconds.
+    /// What the registry's `Retry-After` asked for, in seconds; at most [`RETRY_AFTER_MOST`].
     pub retry_after_seconds: Option<u32>,
 }
 
@@ -115,6 +120,24 @@ impl std::fmt::Display for FailureReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// `text` as it may stand in a status, an event or a log: nothing in it ends a line, controls a terminal or turns the
+/// direction of writing.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let is_odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if is_odd(c) { ' ' } else { c }).collect()
+}
+
+/// The message of a failure as it is told: on one line, below [`FAILURE_TEXT_MAX_BYTES`].
+#[must_use]
+pub fn short(message: &str) -> String {
+    // Blanks are no longer than what they stand for.
+    one_line(cut(message, FAILURE_TEXT_MAX_BYTES - 1))
 }
 
 /// Cuts `text` to at most `limit` bytes, at a character's border.

@@ -2,13 +2,16 @@
 //!
 //! The first release refuses a report with a reason that it does not know. Newer reasons therefore stand in a field of
 //! their own, `exactReason`, beside the one of the first release that comes closest; and this release reads any.
+//!
+//! People read the message in statuses and events of images that other nodes have too: whatever a node writes, it is short
+//! and on one line once it is read.
 
 use jiff::Timestamp;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::{Error, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
-use super::{FailureReason, FailureScope};
+use super::{FailureReason, FailureScope, RETRY_AFTER_MOST, short};
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -62,10 +65,10 @@ impl From<Failure> for super::Failure {
             scope: failure.scope,
             // What a later release says is told by its message, whatever it calls it.
             reason: exact.or_else(|| read(&failure.reason)).unwrap_or(FailureReason::ErrImagePull),
-            message: failure.message,
+            message: short(&failure.message),
             attempts: failure.attempts,
             at: failure.at,
-            retry_after_seconds: failure.retry_after_seconds,
+            retry_after_seconds: failure.retry_after_seconds.map(|seconds| seconds.min(RETRY_AFTER_MOST)),
         }
     }
 }
