@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use drop_protocol::Catalog;
+use drop_protocol::catalog::ANSWER_WITHIN_MOST;
 
-use crate::cluster::{CachedImage, World};
+use crate::cluster::{CachedImage, StoredCatalog, World};
 use crate::memory::WriteKey;
 use crate::survey::{Need, Survey};
 use crate::targets;
@@ -16,11 +17,19 @@ use crate::wake::Wake;
 const GAP: Duration = Duration::from_secs(5);
 /// The references may take so many bytes: a ConfigMap holds 1 MiB.
 const ROOM: usize = 900 * 1024;
+/// So far above the stored generation a report may claim to have answered: more than any catalog gets, and so little that a node
+/// that lies brings nobody near the last one.
+const LEAP: u64 = 1 << 32;
+/// A catalog from a time with more nodes may give agents more time than they need now, up to this or so many times as much. Beyond
+/// it, somebody has edited it by hand, and all that is newly listed would wait for as long.
+const PATIENT: Duration = Duration::from_secs(30);
+const FAR_MORE: u32 = 4;
 
 /// How long agents may take to answer a newly listed reference.
 pub(crate) fn answer_within(world: &World) -> Duration {
     let nodes = world.cluster.nodes.values().filter(|node| targets::can_hold_images(node)).count();
-    Duration::from_millis(2000 + u64::try_from(nodes).unwrap_or(u64::MAX).saturating_mul(5))
+    let time = Duration::from_millis(2000 + u64::try_from(nodes).unwrap_or(u64::MAX).saturating_mul(5));
+    time.min(ANSWER_WITHIN_MOST)
 }
 
 /// The CachedImages that find room in the catalog: all that can be acted on, the first by name up to its size.
@@ -61,8 +70,8 @@ pub(crate) fn plan(world: &World, wake: &Wake) -> Option<Catalog> {
     for image in listable(world) {
         wanted.entry(&image.reference).or_default().insert(&image.uid);
     }
-    let stored = world.cluster.catalog.as_ref().map(|stored| &stored.catalog);
-    if stored.is_some_and(|stored| says(stored, &wanted)) {
+    let stored = world.cluster.catalog.as_ref();
+    if stored.is_some_and(|stored| is_sound(world, stored) && says(&stored.catalog, &wanted)) {
         return None;
     }
     let writes = &world.memory.writes;
@@ -74,18 +83,24 @@ pub(crate) fn plan(world: &World, wake: &Wake) -> Option<Catalog> {
     if not_before.is_some_and(|at| wake.ahead(at)) {
         return None;
     }
+    let stored = stored.map_or(0, |stored| stored.catalog.generation);
     // Above every generation that a report answers: the ConfigMap may have been deleted by hand.
-    let answered =
-        world.cluster.leases.values().filter_map(|lease| Some(lease.report.as_ref()?.catalog)).max();
-    let generation = stored.map(|stored| stored.generation).max(answered).unwrap_or_default();
+    let answered = world.cluster.leases.values().filter_map(|lease| Some(lease.report.as_ref()?.catalog));
+    let answered = answered.filter(|answered| answered.saturating_sub(stored) <= LEAP).max();
     Some(Catalog {
-        generation: generation.saturating_add(1),
+        generation: answered.unwrap_or_default().max(stored).saturating_add(1),
         answer_within: answer_within(world),
         wanted: wanted
             .into_iter()
             .map(|(reference, uids)| (reference.to_owned(), uids.into_iter().map(str::to_owned).collect()))
             .collect(),
     })
+}
+
+/// Whether the catalog is one that a coordinator may have written, and asks of nobody to wait for agents much longer than they need.
+pub(crate) fn is_sound(world: &World, stored: &StoredCatalog) -> bool {
+    let patient = stored.catalog.answer_within <= answer_within(world).saturating_mul(FAR_MORE).max(PATIENT);
+    !stored.damaged && stored.strays.is_empty() && patient
 }
 
 fn says(stored: &Catalog, wanted: &BTreeMap<&str, BTreeSet<&str>>) -> bool {

@@ -145,6 +145,10 @@ pub struct AgentPod {
 pub struct StoredCatalog {
     /// What it says.
     pub catalog: Catalog,
+    /// It can't be read, or is not laid out as a catalog is: it is written anew, whatever it lists.
+    pub damaged: bool,
+    /// Keys of its `data` that no catalog has.
+    pub strays: BTreeSet<String>,
     /// `metadata.uid` of the ConfigMap.
     pub uid: String,
     /// `metadata.resourceVersion` of the ConfigMap.

@@ -2,9 +2,11 @@
 //!
 //! An image, a registry host or a node is *held* while failures that concern it were seen on two nodes (for a node:
 //! with two images) and no success since. While it is held, one pair tries at a time, a different one each time, at
-//! growing intervals; any success releases all. One node alone never holds up others.
+//! growing intervals; any success releases all. One node alone never holds up others, whatever it reports: how often it has
+//! failed and how long it was told to wait counts for them only as far as another node says as much, and a probe that does not
+//! end keeps others from trying no longer than a turn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drop_protocol::Monotonic;
@@ -16,6 +18,7 @@ use crate::policy::Pacing;
 use crate::survey::{Failing, Need, Survey};
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
+use crate::withdraw::TURN;
 
 /// What a failure concerns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,13 +36,18 @@ enum Concern {
 /// What was seen of failures of one concern.
 #[derive(Debug, Default)]
 struct Hold {
-    /// Numbers of the nodes, or for a node of the images, that failed.
-    failed: BTreeSet<usize>,
-    attempts: u32,
+    /// By number of the nodes, or for a node of the images, that failed.
+    failed: BTreeMap<usize, Told>,
     latest: Monotonic,
+    in_flight: bool,
+}
+
+/// What one node tells of its failures; what a node tells of one image, where a node itself is held.
+#[derive(Debug, Default)]
+struct Told {
+    attempts: u32,
     /// What the registry asked for.
     retry_after: Monotonic,
-    in_flight: bool,
 }
 
 impl Hold {
@@ -49,10 +57,24 @@ impl Hold {
 
     fn next_probe(&self, pacing: &Pacing<'_>) -> Monotonic {
         let failed = u32::try_from(self.failed.len()).unwrap_or(u32::MAX);
-        let times = self.attempts.max(failed.saturating_sub(1));
+        let attempts = second(self.failed.values().map(|told| told.attempts));
+        let times = attempts.max(failed.saturating_sub(1));
         let after = self.latest.after(backoff::delay(pacing.initial, pacing.max, times));
-        after.max(self.retry_after)
+        after.max(second(self.failed.values().map(|told| told.retry_after)))
     }
+}
+
+/// The most that at least two say.
+fn second<T: Ord + Copy + Default>(said: impl Iterator<Item = T>) -> T {
+    let (mut most, mut second) = (T::default(), T::default());
+    for one in said {
+        if one > most {
+            (most, second) = (one, most);
+        } else {
+            second = second.max(one);
+        }
+    }
+    second
 }
 
 /// Lets only the probes of what is held stay due.
@@ -64,7 +86,7 @@ pub(crate) fn apply(survey: &mut Survey<'_>, wake: &Wake) {
     }
     let hosts: Vec<String> =
         survey.images.iter().map(|facts| registry_host(&facts.image.reference)).collect();
-    note_in_flight(survey, &hosts, &mut holds);
+    note_in_flight(survey, &hosts, &mut holds, wake);
     for (concern, hold) in &holds {
         gate(survey, &hosts, concern, hold, wake);
     }
@@ -90,12 +112,12 @@ fn gather(survey: &Survey<'_>) -> BTreeMap<Concern, Hold> {
         }
         let member = if matches!(concern, Concern::Node(_)) { failing.image } else { failing.node };
         let hold = holds.entry(concern).or_default();
-        hold.failed.insert(member);
-        hold.attempts = hold.attempts.max(failing.failure.attempts);
         hold.latest = hold.latest.max(failing.at);
+        let told = hold.failed.entry(member).or_default();
+        told.attempts = told.attempts.max(failing.failure.attempts);
         if let Some(seconds) = failing.failure.retry_after_seconds {
             let until = failing.at.after(Duration::from_secs(seconds.into()));
-            hold.retry_after = hold.retry_after.max(until);
+            told.retry_after = told.retry_after.max(until);
         }
     }
     holds
@@ -135,9 +157,13 @@ fn is_of(survey: &Survey<'_>, hosts: &[String], concern: &Concern, image: usize,
     }
 }
 
-fn note_in_flight(survey: &Survey<'_>, hosts: &[String], holds: &mut BTreeMap<Concern, Hold>) {
+fn note_in_flight(survey: &Survey<'_>, hosts: &[String], holds: &mut BTreeMap<Concern, Hold>, wake: &Wake) {
+    let has_its_turn = |node: usize| {
+        let grant = survey.nodes.get(node).and_then(|facts| facts.grant);
+        grant.is_some_and(|(_, first_seen)| first_seen.is_none_or(|seen| wake.ahead(seen.after(TURN))))
+    };
     for (image, facts) in survey.images.iter().enumerate() {
-        for pair in facts.pairs.iter().filter(|pair| pair.need == Need::InFlight) {
+        for pair in facts.pairs.iter().filter(|pair| pair.need == Need::InFlight && has_its_turn(pair.node)) {
             for (concern, hold) in holds.iter_mut().filter(|(_, hold)| !hold.in_flight) {
                 hold.in_flight = is_of(survey, hosts, concern, image, pair.node);
             }

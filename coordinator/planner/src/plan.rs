@@ -92,6 +92,8 @@ pub enum WithdrawReason {
     EarlierLeader,
     /// Nodes wait that have not had a turn.
     NextTurn,
+    /// It can't be read, and nobody holds it.
+    Unreadable,
 }
 
 impl WithdrawReason {
@@ -105,6 +107,7 @@ impl WithdrawReason {
             Self::PolicyEdited => "PolicyEdited",
             Self::EarlierLeader => "EarlierLeader",
             Self::NextTurn => "NextTurn",
+            Self::Unreadable => "Unreadable",
         }
     }
 }
@@ -118,6 +121,7 @@ impl fmt::Display for WithdrawReason {
             Self::PolicyEdited => "the policy allows fewer nodes now",
             Self::EarlierLeader => "issued by an earlier leader",
             Self::NextTurn => "another node's turn",
+            Self::Unreadable => "not readable",
         })
     }
 }

@@ -45,7 +45,7 @@ pub enum WaitReason {
         /// When the next pull may start.
         until: Monotonic,
     },
-    /// The node let a grant pass without taking it.
+    /// The node let a grant pass without taking it, or gave it back undone.
     NotAnswering {
         /// When it is offered the next.
         until: Monotonic,

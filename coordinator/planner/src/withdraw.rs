@@ -1,4 +1,4 @@
-//! Grants to take back: not taken, expired, no longer wanted, of an earlier leader, or someone else's turn.
+//! Grants to take back: not taken, expired, no longer wanted, of an earlier leader, someone else's turn, or unreadable.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::wake::Wake;
 /// A grant that is not taken for so long is withdrawn.
 const TAKE_WITHIN: Duration = Duration::from_secs(10);
 /// A node that has worked on one grant for so long gives way to those that wait.
-const TURN: Duration = Duration::from_secs(600);
+pub(crate) const TURN: Duration = Duration::from_secs(600);
 
 /// What is to become of the live grants.
 #[derive(Debug, Default)]
@@ -54,7 +54,14 @@ pub(crate) fn wanted(survey: &Survey<'_>, node: &str, grant: &Grant) -> Wanted {
 pub(crate) fn judge(survey: &Survey<'_>, wake: &Wake) -> Verdicts {
     let mut verdicts = Verdicts::default();
     for (node, seen) in &survey.memory.leases.seen {
-        let Some(live) = &seen.live else { continue };
+        let Some(live) = &seen.live else {
+            // Nobody holds it, and nobody could take it.
+            if seen.lease.grant_error.is_some() {
+                let (kind, reason) = (WithdrawKind::Remove, WithdrawReason::Unreadable);
+                verdicts.withdrawals.extend(withdraw(survey, &seen.lease, kind, reason, wake));
+            }
+            continue;
+        };
         match verdict(survey, node, seen, live, wake) {
             Verdict::Keep => {}
             Verdict::Orphan => verdicts.orphans.push(node.clone()),
@@ -73,7 +80,7 @@ enum Verdict {
 }
 
 fn verdict(survey: &Survey<'_>, node: &str, seen: &LeaseMemory, live: &LiveGrant, wake: &Wake) -> Verdict {
-    let expired = || !wake.ahead(seen.unchanged_since.after(seen.lease.duration));
+    let expired = || !wake.ahead(seen.unchanged_since.after(seen.lease.lapses_after()));
     let readable = live.id.as_ref().and(seen.lease.grant.as_ref());
     if live.taken.is_some() {
         if expired() {

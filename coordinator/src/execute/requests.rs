@@ -211,10 +211,17 @@ fn status_patch(status: &StatusWrite) -> Result<Value, serde_json::Error> {
 fn catalog_request(catalog: &Catalog, cluster: &Cluster) -> CatalogRequest {
     let data = catalog.encode();
     match &cluster.catalog {
-        Some(stored) => CatalogRequest::Replace(json!({
-            "metadata": { "uid": stored.uid, "resourceVersion": stored.resource_version.to_string() },
-            "data": data,
-        })),
+        Some(stored) => {
+            let strays = stored.strays.iter().map(|key| (key.clone(), Value::Null));
+            let data: serde_json::Map<String, Value> =
+                strays.chain(data.into_iter().map(|(key, text)| (key, Value::from(text)))).collect();
+            CatalogRequest::Replace(json!({
+                "metadata": { "uid": stored.uid, "resourceVersion": stored.resource_version.to_string() },
+                "data": data,
+                // The API server refuses a key that stands in both.
+                "binaryData": null,
+            }))
+        }
         None => CatalogRequest::Create(Box::new(ConfigMap {
             metadata: ObjectMeta {
                 name: Some(names::CATALOG.to_owned()),

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::cluster::CachedImage;
 use crate::memory::WriteKey;
+use crate::memory::images::plausible;
 use crate::plan::{PlannedEvent, StatusWrite};
 use crate::status::{self, DigestNodes, FailedNode, ImageStatus, Phase, WaitingNodes};
 use crate::survey::{ImageFacts, Survey};
@@ -133,7 +134,7 @@ fn failed_nodes(survey: &Survey<'_>, image: &CachedImage, tally: &Tally<'_>) -> 
                 attempts: failure.attempts,
                 since: before
                     .filter(|before| before.attempts <= failure.attempts)
-                    .map_or(Some(failure.at.min(survey.now.wall)), |before| before.since),
+                    .map_or(Some(plausible(failure.at, survey.now.wall)), |before| before.since),
             })
         })
         .collect();

@@ -64,7 +64,11 @@ pub(super) fn text(survey: &Survey<'_>, facts: &ImageFacts<'_>, obstacle: Reason
             format!("agents may not read Secrets {secrets} yet: their Role is about to name them")
         }
         WaitReason::NotAnswering { .. } => {
-            let take = if one { "does not take its grants" } else { "do not take their grants" };
+            let take = if one {
+                "does not take its grants, or gives them back undone"
+            } else {
+                "do not take their grants, or give them back undone"
+            };
             format!("{who} {take}: see the log of the drop-agent Pod there")
         }
         WaitReason::InvalidSpec => facts.image.problem.clone().unwrap_or_default(),

@@ -21,9 +21,8 @@ pub(crate) struct ImageMemory {
     pub(crate) generation: i64,
     /// When this reference was first wanted; `None` if an earlier leader knew it.
     pub(crate) wanted_since: Option<Monotonic>,
-    /// Digests that nodes confirmed, oldest first, and in which observation each was first seen; 0 stands for before
-    /// this leadership.
-    digests: Vec<(String, u64)>,
+    /// Digests that nodes confirmed, oldest first.
+    digests: Vec<Digest>,
     /// When a pull of it was last seen to succeed.
     pub(crate) success: Option<Monotonic>,
     /// The same by architecture of the node.
@@ -37,6 +36,19 @@ pub(crate) struct ImageMemory {
     /// Its stored status was seen degraded, and not ready since.
     pub(crate) was_degraded: bool,
 }
+
+/// A digest that a node got from the registry.
+#[derive(Debug, Clone)]
+struct Digest {
+    digest: String,
+    /// In which observation it was first seen; 0 stands for before this leadership.
+    tick: u64,
+    /// The only node that confirmed it; `None`: another did too, or an earlier leader saw it.
+    only_by: Option<String>,
+}
+
+/// So many digests that it alone confirmed are remembered of one node: one that names others all the time takes no room.
+const OF_ONE_NODE: usize = 4;
 
 /// Brings `memory` up to date with the CachedImages that there are.
 pub(crate) fn observe(
@@ -131,7 +143,8 @@ impl ImageMemory {
         let newest = stored.resolved_digest.as_ref();
         let older =
             stored.digests.iter().rev().map(|held| &held.digest).filter(|digest| Some(*digest) != newest);
-        self.digests = older.chain(newest).map(|digest| (digest.clone(), 0)).collect();
+        let earlier = |digest: &String| Digest { digest: digest.clone(), tick: 0, only_by: None };
+        self.digests = older.chain(newest).map(earlier).collect();
         self.observe(image);
     }
 
@@ -150,6 +163,7 @@ impl ImageMemory {
     /// A node confirmed the reference.
     pub(super) fn pulled(
         &mut self,
+        node: &str,
         digest: Option<&str>,
         at: Timestamp,
         first_sight: bool,
@@ -157,13 +171,25 @@ impl ImageMemory {
         now: Now,
     ) {
         self.success = Some(now.monotonic);
-        if let Some(digest) = digest
-            && !self.digests.iter().any(|(seen, _)| seen == digest)
-        {
-            self.digests.push((digest.to_owned(), tick));
+        if let Some(digest) = digest {
+            self.confirmed(node, digest, tick);
         }
         raise(&mut self.pulled_at, at, first_sight, now.wall);
         raise(&mut self.attempted_at, at, first_sight, now.wall);
+    }
+
+    fn confirmed(&mut self, node: &str, digest: &str, tick: u64) {
+        if let Some(seen) = self.digests.iter_mut().find(|seen| seen.digest == digest) {
+            seen.only_by.take_if(|only| only != node);
+            return;
+        }
+        self.digests.push(Digest { digest: digest.to_owned(), tick, only_by: Some(node.to_owned()) });
+        let mut of_node =
+            self.digests.iter().enumerate().filter(|(_, seen)| seen.only_by.as_deref() == Some(node));
+        let oldest = of_node.next().map(|(place, _)| place);
+        if let Some(oldest) = oldest.filter(|_| of_node.count() >= OF_ONE_NODE) {
+            self.digests.remove(oldest);
+        }
     }
 
     /// An attempt on a node failed.
@@ -173,7 +199,7 @@ impl ImageMemory {
 
     /// The digest that was seen last for the first time.
     pub(crate) fn newest_digest(&self) -> Option<&str> {
-        self.digests.last().map(|(digest, _)| digest.as_str())
+        self.digests.last().map(|newest| newest.digest.as_str())
     }
 
     /// Where a digest stands in the order of first sight (higher is newer), and in which observation it was first
@@ -182,18 +208,23 @@ impl ImageMemory {
         self.digests
             .iter()
             .enumerate()
-            .find(|(_, (seen, _))| seen == digest)
-            .map(|(position, (_, tick))| (position, *tick))
+            .find(|(_, seen)| seen.digest == digest)
+            .map(|(position, seen)| (position, seen.tick))
     }
 }
 
-/// Raises `latest` to `at`, clamped to `wall`. A time in the future that an earlier leader may have clamped already
+/// A time that a node reported, as it may stand in a status: not later than now, and a year that the API server can read.
+pub(crate) fn plausible(at: Timestamp, wall: Timestamp) -> Timestamp {
+    at.max(Timestamp::UNIX_EPOCH).min(wall)
+}
+
+/// Raises `latest` to `at`, as far as that is plausible. A time in the future that an earlier leader may have clamped already
 /// is left to what it wrote.
 fn raise(latest: &mut Option<Timestamp>, at: Timestamp, first_sight: bool, wall: Timestamp) {
     if first_sight && at > wall {
         return;
     }
     // A status holds whole seconds: anything finer would differ from what is stored for ever.
-    let at = at.min(wall);
+    let at = plausible(at, wall);
     *latest = (*latest).max(Some(Timestamp::from_second(at.as_second()).unwrap_or(at)));
 }

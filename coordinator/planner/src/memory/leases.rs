@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drop_protocol::lease::DEFAULT_DURATION;
-use drop_protocol::{GrantId, GrantState, Monotonic, NodeLease};
+use drop_protocol::{FailureScope, GrantId, GrantState, GrantedImage, Monotonic, NodeLease};
 
 use super::Memory;
 use super::pairs::PairMemory;
@@ -41,6 +41,22 @@ pub(crate) struct LeaseMemory {
     pub(crate) pairs: BTreeMap<Arc<str>, PairMemory>,
     /// What it says of each CachedImage, in the order of names; made before each plan.
     pub(crate) row: Option<Box<[Reported]>>,
+    /// The grant that was there last, if there is none now: its node may still tell how it went.
+    removed: Option<Removed>,
+}
+
+#[derive(Debug, Clone)]
+struct Removed {
+    id: GrantId,
+    references: Box<[String]>,
+}
+
+impl Removed {
+    fn of(seen: &LeaseMemory) -> Option<Self> {
+        let Some(grant) = &seen.lease.grant else { return seen.removed.clone() };
+        let references = grant.images.iter().map(|image| image.reference.clone()).collect();
+        Some(Self { id: grant.id.clone(), references })
+    }
 }
 
 /// A grant that occupies a slot.
@@ -89,9 +105,9 @@ impl LeasesMemory {
         self.removing.remove(node);
         let Some(seen) = self.seen.remove(node) else { return };
         if let Some(live) = seen.live {
-            self.haunt(node, live.policy, seen.lease.duration, now);
+            self.haunt(node, live.policy, seen.lease.lapses_after(), now);
         } else if let Some(under_way) = under_way {
-            let duration = under_way.issue.duration.max(seen.lease.duration);
+            let duration = under_way.issue.duration.max(seen.lease.lapses_after());
             self.haunt(node, Some(under_way.issue.grant.policy), duration, now);
         }
     }
@@ -104,6 +120,15 @@ impl LeasesMemory {
 
     fn haunt(&mut self, node: &str, policy: Option<String>, duration: Duration, now: Monotonic) {
         self.ghosts.push(Ghost { node: node.to_owned(), policy, until: now.after(duration) });
+    }
+
+    /// The grant by which the node of this Lease was last asked to pull `reference`.
+    pub(crate) fn asked_for<'l>(&'l self, lease: &'l NodeLease, reference: &str) -> Option<&'l GrantId> {
+        if let Some(grant) = &lease.grant {
+            return grant.images.iter().any(|image| image.reference == reference).then_some(&grant.id);
+        }
+        let removed = self.seen.get(&lease.node)?.removed.as_ref()?;
+        removed.references.iter().any(|asked| asked == reference).then_some(&removed.id)
     }
 
     /// A write of ours takes the grant `id` away from `node`, or may.
@@ -123,10 +148,17 @@ impl LeasesMemory {
 }
 
 impl Memory {
-    /// Takes note of the grant in a Lease that has changed.
-    pub(super) fn observe_grant(&mut self, lease: &Arc<NodeLease>, now: Monotonic) {
-        let before = self.leases.seen.remove(&lease.node).map(|seen| (seen.live, seen.pairs));
-        let (before, pairs) = before.unwrap_or_default();
+    /// Takes note of the grant in a Lease that has changed. If it is one of this leadership and has ended since: when it was first
+    /// seen, perhaps only now.
+    pub(super) fn observe_grant(&mut self, lease: &Arc<NodeLease>, now: Monotonic) -> Option<Monotonic> {
+        let before = self.leases.seen.remove(&lease.node);
+        let removed = before.as_ref().filter(|_| lease.grant.is_none()).and_then(Removed::of);
+        let has_ended = has_ended(lease)
+            && before
+                .as_ref()
+                .is_none_or(|seen| !self::has_ended(&seen.lease) || grant_id(&seen.lease) != grant_id(lease))
+            && lease.grant.as_ref().map(|grant| &grant.epoch) == self.epoch.as_ref();
+        let (before, pairs) = before.map(|seen| (seen.live, seen.pairs)).unwrap_or_default();
         let live = live_grant(lease, before.as_ref(), now);
         if let Some(before) = &before {
             let still_there = live.as_ref().is_some_and(|live| live.id == before.id);
@@ -139,7 +171,7 @@ impl Memory {
             }
         }
         if let Some(node) = self.nodes.get_mut(&lease.node) {
-            if live.is_some() || before.is_some() {
+            if live.is_some() || before.is_some() || has_ended {
                 node.served_at = Some(now);
             }
             let answered = live.as_ref().is_some_and(|live| live.taken.is_some())
@@ -149,8 +181,44 @@ impl Memory {
             }
         }
         self.writes.failures.remove(&super::WriteKey::Withdraw(lease.node.clone()));
-        let seen = LeaseMemory { lease: Arc::clone(lease), unchanged_since: now, live, pairs, row: None };
+        let seen =
+            LeaseMemory { lease: Arc::clone(lease), unchanged_since: now, live, pairs, row: None, removed };
         self.leases.seen.insert(lease.node.clone(), seen);
+        let first_seen =
+            before.filter(|before| before.id.as_ref() == grant_id(lease)).map(|live| live.first_seen);
+        has_ended.then(|| first_seen.unwrap_or(now))
+    }
+
+    /// Takes note of what became of the images of a grant that its node has ended. A node that gives grants back undone would be
+    /// first in line again at once, and could take every turn from the others.
+    pub(super) fn note_outcome(&mut self, lease: &NodeLease, first_seen: Monotonic, now: Monotonic) {
+        let (Some(grant), Some(report)) = (&lease.grant, &lease.report) else { return };
+        if grant.withdrawn.is_some() || report.low_disk.is_some() {
+            return;
+        }
+        let pairs = self.leases.seen.get(&lease.node).map(|seen| &seen.pairs);
+        let pair = |image: &GrantedImage| pairs?.get(image.uid.as_str());
+        let entry = |image: &GrantedImage| {
+            report.images.get(image.uid.as_str()).filter(|entry| *entry.reference == *image.reference)
+        };
+        let has_failed = |image: &GrantedImage| {
+            pair(image).and_then(|pair| pair.failure.as_ref()).is_some_and(|seen| seen.at >= first_seen)
+        };
+        let is_done = |image: &GrantedImage| {
+            let pulled = pair(image).and_then(|pair| pair.pulled).is_some_and(|seen| seen.at >= first_seen);
+            let found = entry(image).is_some_and(|entry| entry.digest.is_some());
+            pulled || found && !image.asks_registry_when_present() || has_failed(image)
+        };
+        // These end more than the image that they are about.
+        let is_wide = |image: &GrantedImage| {
+            let scope = entry(image).and_then(|entry| Some(entry.failure.as_ref()?.scope));
+            has_failed(image) && matches!(scope, Some(FailureScope::Registry | FailureScope::Node))
+        };
+        let well = grant.images.iter().all(is_done) || grant.images.iter().any(is_wide);
+        if let Some(node) = self.nodes.get_mut(&lease.node) {
+            let in_a_row = node.undone.map_or(0, |(count, _)| count);
+            node.undone = (!well).then(|| (in_a_row.saturating_add(1), now));
+        }
     }
 
     /// A live grant is no longer in its Lease and has not ended.
@@ -158,7 +226,7 @@ impl Memory {
         let removal = self.leases.removing.remove(&lease.node).filter(|removal| removal.id == grant.id);
         let Some(removal) = removal else {
             // Not our doing: its holder may not have noticed yet.
-            self.leases.haunt(&lease.node, grant.policy.clone(), lease.duration, now);
+            self.leases.haunt(&lease.node, grant.policy.clone(), lease.lapses_after(), now);
             return;
         };
         if grant.taken.is_some() {
@@ -174,6 +242,14 @@ impl Memory {
             node.unanswered = Some((in_a_row.saturating_add(1), now));
         }
     }
+}
+
+fn grant_id(lease: &NodeLease) -> Option<&GrantId> {
+    lease.grant.as_ref().map(|grant| &grant.id)
+}
+
+fn has_ended(lease: &NodeLease) -> bool {
+    matches!(lease.state(), GrantState::Ended(_))
 }
 
 fn live_grant(lease: &NodeLease, before: Option<&LiveGrant>, now: Monotonic) -> Option<LiveGrant> {

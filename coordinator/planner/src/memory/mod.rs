@@ -162,8 +162,11 @@ impl Memory {
         for lease in changed {
             let before = self.leases.seen.get(&lease.node).map(|seen| Arc::clone(&seen.lease));
             self.resolve_under_way(lease, now.monotonic);
-            self.observe_grant(lease, now.monotonic);
+            let ended = self.observe_grant(lease, now.monotonic);
             self.observe_report(cluster, lease, before.as_deref(), now);
+            if let Some(ended) = ended {
+                self.note_outcome(lease, ended, now.monotonic);
+            }
         }
         self.make_rows(all_rows);
     }

@@ -20,6 +20,9 @@ pub(crate) struct NodeMemory {
     pub(crate) served_at: Option<Monotonic>,
     /// Grants in a row that it let pass without taking them, and when the latest was withdrawn.
     pub(crate) unanswered: Option<(u32, Monotonic)>,
+    /// Grants in a row that it gave back although it had done nothing about some image and nothing stood in the way, and when the
+    /// latest ended.
+    pub(crate) undone: Option<(u32, Monotonic)>,
     /// When a pull on it was last seen to succeed.
     pub(crate) success: Option<Monotonic>,
     /// When its report last changed.
@@ -37,6 +40,7 @@ impl NodeMemory {
             node_unready_since: None,
             served_at: None,
             unanswered: None,
+            undone: None,
             success: None,
             reported_at: None,
         };
@@ -44,11 +48,17 @@ impl NodeMemory {
         memory
     }
 
+    /// Grants in a row that it let pass, or gave back undone once more than may happen at any time, and since when.
+    pub(crate) fn unanswered(&self) -> Option<(u32, Monotonic)> {
+        self.unanswered.max(self.undone.map(|(count, at)| (count.saturating_sub(1), at)))
+    }
+
     pub(crate) fn observe(&mut self, node: &Node, agent: Option<&AgentPod>, now: Monotonic) {
         self.architecture.clone_from(&node.architecture);
         if self.agent.as_ref() != agent {
             // Another agent, or one that has come back, is worth asking at once.
             self.unanswered = None;
+            self.undone = None;
             self.agent = agent.cloned();
             self.agent_ready_since = None;
         }

@@ -1,12 +1,15 @@
 //! When each pull, failure and eviction of a pair was first seen.
 //!
 //! What a report says is read from the report itself; only the times are remembered, on the coordinator's clock.
+//!
+//! A success or a failure concerns others too, so it counts for them only as far as its node was asked to pull: under a grant, and a
+//! failure once for each grant. Whatever else a node reports is about itself alone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drop_protocol::reference::registry_host;
-use drop_protocol::{Monotonic, NodeLease, Now, ReportEntry};
+use drop_protocol::{GrantId, Monotonic, NodeLease, Now, ReportEntry};
 use jiff::Timestamp;
 
 use super::Memory;
@@ -36,12 +39,14 @@ pub(crate) struct PulledSeen {
 }
 
 /// A failed attempt.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct FailureSeen {
     /// When this number of attempts was first seen.
     pub(crate) at: Monotonic,
     /// Generation of the CachedImage then: a spec change is worth a new attempt at once.
     pub(crate) generation: i64,
+    /// When it last failed under a grant, and that grant.
+    pub(crate) granted: Option<(Monotonic, Option<GrantId>)>,
 }
 
 /// An eviction.
@@ -102,6 +107,8 @@ impl Memory {
         now: Now,
     ) {
         let tick = self.tick;
+        let asked = self.leases.asked_for(lease, &entry.reference).cloned();
+        let counts = first_sight || asked.is_some();
         let mut image = self.images.get_mut(uid).filter(|image| *image.reference == *entry.reference);
         let generation = image.as_ref().map_or(0, |image| image.generation);
         match entry.pulled_at {
@@ -111,13 +118,13 @@ impl Memory {
             {
                 let age = if first_sight { elapsed(at, now.wall) } else { Duration::ZERO };
                 pair.pulled = Some(PulledSeen { at: now.monotonic, age, tick });
-                if let Some(image) = &mut image {
-                    image.pulled(entry.digest.as_deref(), at, first_sight, tick, now);
+                if let Some(image) = image.as_mut().filter(|_| counts) {
+                    image.pulled(&lease.node, entry.digest.as_deref(), at, first_sight, tick, now);
+                    self.host_success.insert(registry_host(&entry.reference), now.monotonic);
                 }
-                self.host_success.insert(registry_host(&entry.reference), now.monotonic);
                 if let Some(node) = self.nodes.get_mut(&lease.node) {
                     node.success = Some(now.monotonic);
-                    if let Some(image) = &mut image {
+                    if let Some(image) = image.as_mut().filter(|_| counts) {
                         image.success_on.insert(node.architecture.clone(), now.monotonic);
                     }
                 }
@@ -132,8 +139,13 @@ impl Memory {
                     .and_then(|old| old.failure.as_ref())
                     .is_some_and(|old| (old.attempts, old.at) == (failure.attempts, failure.at));
                 if !same || pair.failure.is_none() {
-                    pair.failure = Some(FailureSeen { at: now.monotonic, generation });
-                    if let Some(image) = image {
+                    let granted = pair.failure.take().and_then(|seen| seen.granted);
+                    // A leader that finds a failure takes it for one under a grant; the same grant counts once.
+                    let again = granted.as_ref().is_some_and(|(_, counted)| *counted == asked);
+                    let granted =
+                        if first_sight || counts && !again { Some((now.monotonic, asked)) } else { granted };
+                    pair.failure = Some(FailureSeen { at: now.monotonic, generation, granted });
+                    if let Some(image) = image.filter(|_| counts) {
                         image.attempted(failure.at, first_sight, now);
                     }
                 }

@@ -50,12 +50,19 @@ impl Survey<'_> {
             let Some(facts) = self.images.get_mut(ix) else { continue };
             let memory = self.memory.images.get(&facts.image.uid);
             let age = |digest: &str| memory.and_then(|memory| memory.age_of(digest));
-            facts.digests.held.sort_by_key(|(digest, _)| std::cmp::Reverse(age(digest)));
+            // Those that nobody got from the registry are the oldest; of these, what most nodes hold comes first.
+            facts.digests.held.sort_by_key(|(digest, nodes)| std::cmp::Reverse((age(digest), *nodes)));
             if facts.digests.held.len() < 2 {
                 continue;
             }
-            // One node alone must not make others ask again.
-            let newest = facts.digests.held.iter().find(|(_, nodes)| *nodes > 1);
+            // One node alone must not make others ask again, whatever it claims: two have got it from the registry.
+            let confirmed_by_two = |digest: &str| {
+                let confirmed = facts.pairs.iter().filter(|pair| pair.cached && pair.reported.confirmed);
+                let held = confirmed.filter_map(|pair| self.memory.columns.digest(pair.reported.digest()?));
+                held.filter(|held| *held == digest).take(2).count() == 2
+            };
+            let newest =
+                facts.digests.held.iter().find(|(digest, nodes)| *nodes > 1 && confirmed_by_two(digest));
             let Some((newest, _)) = newest.copied() else { continue };
             let Some((place, newest_seen)) = age(newest) else { continue };
             let Some(pacing) = self.pacings.all.get(facts.pacing) else { continue };
@@ -84,6 +91,7 @@ impl Survey<'_> {
                     reported: pair.reported,
                     listed: None,
                     answer_within: Duration::ZERO,
+                    latest: 0,
                     now: self.now,
                     wake,
                 };

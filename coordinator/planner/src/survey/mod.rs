@@ -38,7 +38,7 @@ pub(crate) struct Survey<'w> {
     pub(crate) images: Vec<ImageFacts<'w>>,
     /// Number of the image with this uid.
     by_uid: BTreeMap<&'w str, usize>,
-    /// Pairs whose last attempt failed.
+    /// Pairs whose last attempt under a grant failed.
     pub(crate) failing: Vec<Failing<'w>>,
 }
 
@@ -101,12 +101,12 @@ pub(crate) enum Need {
     Waits(WaitReason),
 }
 
-/// A pair whose last attempt failed.
+/// A pair whose last attempt failed, under a grant: whom else it concerns is for [`crate::holds`].
 pub(crate) struct Failing<'w> {
     pub(crate) image: usize,
     pub(crate) node: usize,
     pub(crate) failure: &'w Failure,
-    /// When it was first seen.
+    /// When that was first seen.
     pub(crate) at: Monotonic,
 }
 
@@ -154,6 +154,7 @@ impl<'w> Survey<'w> {
 
     fn survey_pairs(&mut self, wake: &Wake, room: &'w mut Vec<Pair>) {
         let answer_within = self.answer_within();
+        let latest = self.world.cluster.catalog.as_ref().map_or(0, |stored| stored.catalog.generation);
         room.reserve_exact(self.images.len() * self.nodes.len());
         let mut targets = Vec::with_capacity(self.images.len());
         for (image, facts) in self.images.iter_mut().enumerate() {
@@ -174,11 +175,14 @@ impl<'w> Survey<'w> {
                     reported: node.row.get(image).copied().unwrap_or_default(),
                     listed: facts.listed,
                     answer_within,
+                    latest,
                     now: self.now,
                     wake,
                 };
-                if let Some((failure, seen)) = judge.failing() {
-                    self.failing.push(Failing { image, node: number, failure, at: seen.at });
+                if let Some((failure, seen)) = judge.failing()
+                    && let Some((at, _)) = seen.granted
+                {
+                    self.failing.push(Failing { image, node: number, failure, at });
                 }
                 room.push(judge.pair(number, &mut digests));
             }
@@ -193,7 +197,9 @@ impl<'w> Survey<'w> {
 
     /// How long silence of an agent may mean that it has not answered yet.
     fn answer_within(&self) -> Duration {
-        let told = self.world.cluster.catalog.as_ref().map(|stored| stored.catalog.answer_within);
+        let stored = self.world.cluster.catalog.as_ref();
+        let told = stored.filter(|stored| crate::catalog::is_sound(self.world, stored));
+        let told = told.map(|stored| stored.catalog.answer_within);
         told.unwrap_or_default().max(crate::catalog::answer_within(self.world))
     }
 

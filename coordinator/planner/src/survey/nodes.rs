@@ -41,7 +41,7 @@ pub(crate) struct NodeFacts<'w> {
     pub(crate) ready_since: Option<Monotonic>,
     /// When it last held a live grant.
     pub(crate) served_at: Option<Monotonic>,
-    /// Grants in a row that it let pass, and since when.
+    /// Grants in a row that it let pass, or gave back undone, and since when.
     pub(crate) unanswered: Option<(u32, Monotonic)>,
     /// When a pull on it was last seen to succeed.
     pub(crate) success: Option<Monotonic>,
@@ -93,6 +93,8 @@ impl<'w> Sources<'w> {
         let live = seen.and_then(|seen| seen.live.as_ref());
         let shown = lease.and_then(|lease| Some((lease.grant.as_ref()?, Some(live?.first_seen))));
         let haunted = self.haunted.get(name).is_some_and(|until| wake.ahead(*until));
+        // It is removed first, so that one plan writes to a Lease once.
+        let unreadable = lease.is_some_and(|lease| lease.grant_error.is_some());
         let rejected = self.rejected.at(name).is_some_and(|(_, until)| wake.ahead(*until));
         let report = lease.and_then(|lease| lease.report.as_ref());
         let row = seen.filter(|_| lease.is_some()).and_then(|seen| seen.row.as_deref());
@@ -113,10 +115,10 @@ impl<'w> Sources<'w> {
             obstacle,
             forgotten: report.is_some() && known.is_some_and(|known| is_forgotten(known, wake)),
             grant: shown.or_else(|| under_way.map(|under_way| (&under_way.issue.grant, None))),
-            busy: live.is_some() || under_way.is_some() || haunted || rejected,
+            busy: live.is_some() || under_way.is_some() || haunted || rejected || unreadable,
             ready_since: known.and_then(|known| known.agent_ready_since),
             served_at: known.and_then(|known| known.served_at),
-            unanswered: known.and_then(|known| known.unanswered),
+            unanswered: known.and_then(NodeMemory::unanswered),
             success: known.and_then(|known| known.success),
         }
     }

@@ -32,6 +32,8 @@ pub(super) struct Judge<'a, 'w> {
     pub(super) reported: Reported,
     pub(super) listed: Option<&'w Listed>,
     pub(super) answer_within: Duration,
+    /// Generation of the catalog: nobody has answered a later one.
+    pub(super) latest: u64,
     pub(super) now: Now,
     pub(super) wake: &'a Wake,
 }
@@ -58,9 +60,9 @@ impl<'w> Judge<'_, 'w> {
     }
 
     /// The failure of the last attempt.
-    pub(super) fn failing(&self) -> Option<(&'w Failure, FailureSeen)> {
+    pub(super) fn failing(&self) -> Option<(&'w Failure, &'w FailureSeen)> {
         let failure = self.eventful()?.failure.as_ref()?;
-        (!self.node.forgotten).then_some((failure, self.seen()?.failure?))
+        (!self.node.forgotten).then_some((failure, self.seen()?.failure.as_ref()?))
     }
 
     /// The pair with the node of this number.
@@ -112,7 +114,7 @@ impl<'w> Judge<'_, 'w> {
         };
         let Some((seen, granted_at)) = self.seen().zip(first_seen).filter(|_| named) else { return named };
         let pulled = seen.pulled.is_some_and(|pulled| pulled.at > granted_at);
-        let failed = seen.failure.is_some_and(|failure| failure.at > granted_at);
+        let failed = seen.failure.as_ref().is_some_and(|failure| failure.at > granted_at);
         !(failed || cached && pulled)
     }
 
@@ -149,7 +151,9 @@ impl<'w> Judge<'_, 'w> {
         }
         // A pull confirms it whether it is there or not: nothing would be won by waiting for the answer.
         let answered = self.must_be_confirmed()
-            || self.node.report.is_some_and(|report| report.catalog >= listed.generation);
+            || self.node.report.is_some_and(|report| {
+                (listed.generation..=self.latest.max(listed.generation)).contains(&report.catalog)
+            });
         let answered_by = asked.after(self.answer_within);
         if answered {
             Presence::Wanting { since: asked }

@@ -7,6 +7,7 @@ mod cap_and_delay;
 mod documented;
 mod election;
 mod failures;
+mod hostile;
 mod leases;
 mod order;
 mod properties;

@@ -207,6 +207,7 @@ impl Rig {
                 catalog: catalog.clone(),
                 uid: "catalog".to_owned(),
                 resource_version: version,
+                ..StoredCatalog::default()
             }));
             self.world.memory.catalog_written(self.now);
         }

@@ -288,7 +288,8 @@ impl ApiServer {
         // Through the wire format and back, as between two real programs.
         let catalog =
             Catalog::decode(&catalog.encode()).map_err(|error| Refusal::Forbidden(error.to_string()))?;
-        let object = Arc::new(StoredCatalog { catalog, uid, resource_version: self.next_version() });
+        let resource_version = self.next_version();
+        let object = Arc::new(StoredCatalog { catalog, uid, resource_version, ..StoredCatalog::default() });
         self.commit(at, Kind::Catalog, name, Some(Object::Catalog(Arc::clone(&object))));
         Ok(object)
     }
