@@ -75,11 +75,11 @@ impl Schedule {
             self.failures = 0;
             let turn = until_turn(self.seed, self.interval, now.wall);
             // What was asked just now, after an edit for instance, is not asked again at once.
-            if turn < self.interval / 2 { turn + self.interval } else { turn }
+            if turn < self.interval / 2 { turn.saturating_add(self.interval) } else { turn }
         } else {
             let backoff = RETRY.saturating_mul(2_u32.saturating_pow(self.failures)).min(self.interval);
             self.failures = self.failures.saturating_add(1);
-            backoff + part(self.seed.wrapping_add(self.failures.into()), backoff / 5)
+            backoff.saturating_add(part(self.seed.wrapping_add(self.failures.into()), backoff / 5))
         };
         self.due = now.monotonic.after(wait);
     }

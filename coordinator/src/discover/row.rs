@@ -6,6 +6,8 @@ use kube::Resource;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::watch::stored;
+
 /// A DiscoveryPolicy whose parts are read one by one: a spec that can't be read hides no status.
 #[derive(Debug, Clone, Default, Deserialize, Resource)]
 #[resource(inherit = drop_crds::DiscoveryPolicy)]
@@ -43,9 +45,7 @@ pub fn row(object: StoredPolicy) -> Row {
         name: meta.name.unwrap_or_default(),
         uid: meta.uid.unwrap_or_default(),
         generation: meta.generation.unwrap_or_default(),
-        spec: serde_json::from_value(object.spec).map_err(|error| {
-            format!("the stored object cannot be read ({error}): apply it again with a valid spec")
-        }),
+        spec: stored::part("spec", object.spec).map_err(|error| stored::unreadable(&error)),
         status: status.unwrap_or_default(),
     }
 }

@@ -148,7 +148,7 @@ impl Election {
         match &seen.record {
             None => Step::Write(Write::Create { holder }),
             Some(record) if self.is_free(record, seen.unchanged_since, now) => Step::Write(Write::Acquire {
-                transitions: record.transitions.saturating_add(1),
+                transitions: next(record.transitions),
                 over: record.clone(),
                 holder,
             }),
@@ -250,6 +250,11 @@ impl Election {
             self.blind = true;
         }
     }
+}
+
+/// Two terms in a row never share a number, also if somebody has set it to the last one by hand. 1 is for a new Lease.
+fn next(transitions: i32) -> i32 {
+    transitions.checked_add(1).map_or(2, |next| next.max(2))
 }
 
 #[cfg(test)]

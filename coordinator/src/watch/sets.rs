@@ -6,6 +6,7 @@ use drop_planner::{
     CachedImageSet, Child, ChildSettings, ChildSpec, Discovery, DiscoveryState, SetImage, SetImages,
     WrittenImage, WrittenToleration,
 };
+use drop_protocol::failure::cut;
 use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::core::DeserializeGuard;
@@ -16,6 +17,9 @@ use crate::set_status;
 
 /// Digits of an image ID, which monitoring may tell in place of a reference: `sha256:` and so many look like one.
 const IMAGE_ID_DIGITS: usize = 64;
+
+/// So much of a text that is no reference is quoted, in bytes.
+const QUOTED: usize = 200;
 
 /// A CachedImageSet as a row.
 #[must_use]
@@ -71,7 +75,7 @@ pub fn discovery(object: DeserializeGuard<drop_crds::DiscoveryPolicy>) -> Discov
     let status = object.status.unwrap_or_default();
     let mut images = SetImages::default();
     for found in status.discovered_images {
-        add(&mut images, &format!("{:?}", found.image), entry(&found.image));
+        add(&mut images, &format!("{:?}", cut(&found.image, QUOTED)), entry(&found.image));
     }
     Discovery { name: object.metadata.name.unwrap_or_default(), images, state: state(&status.conditions) }
 }

@@ -4,11 +4,15 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
+use drop_protocol::failure::{cut, one_line};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+/// So much of the path to a field, and of what is wrong with it, is told, in bytes.
+const QUOTED: usize = 200;
 
 /// An object of kind `K`.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,7 +36,7 @@ impl<K> Stored<K> {
         S: DeserializeOwned,
         T: DeserializeOwned,
     {
-        let spec = S::deserialize(self.spec).map_err(|error| unreadable(&error.to_string()));
+        let spec = part("spec", self.spec).map_err(|error| unreadable(&error));
         (self.metadata, spec, serde_json::from_value(self.status).unwrap_or_default())
     }
 }
@@ -77,7 +81,20 @@ impl<K: Resource> Resource for Stored<K> {
     }
 }
 
+/// Reads a part of an object; the error names the field.
+pub(crate) fn part<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
+        format!(
+            "{}: {}",
+            one_line(cut(&field, QUOTED)),
+            one_line(cut(&error.into_inner().to_string(), QUOTED))
+        )
+    })
+}
+
 /// Objects stored under older CustomResourceDefinitions may lack what is required now.
-pub(super) fn unreadable(error: &str) -> String {
+pub(crate) fn unreadable(error: &str) -> String {
     format!("the stored object cannot be read ({error}): apply it again with a valid spec")
 }

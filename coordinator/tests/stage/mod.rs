@@ -1,6 +1,7 @@
 //! A stage for the coordinator's process: a namespace of its own on a real API server, which `DROP_TEST_KUBECONFIG`
 //! leads to, and which has to be reached from where the tests run.
 #![allow(unreachable_pub)] // a module of tests
+#![allow(dead_code)] // each test file uses its own part
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::PathBuf;
@@ -91,6 +92,10 @@ impl Stage {
         Api::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
         let state = tempfile::tempdir().unwrap();
         Self { client, namespace, state, coordinator: None, listen: None, applied: Vec::new() }
+    }
+
+    pub fn client(&self) -> &kube::Client {
+        &self.client
     }
 
     pub fn directory(&self) -> PathBuf {
