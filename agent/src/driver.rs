@@ -13,11 +13,12 @@ use drop_protocol::{GrantId, GrantedImage, Monotonic};
 use futures::StreamExt as _;
 use futures::future::LocalBoxFuture;
 use futures::stream::{FuturesUnordered, select};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::observe::Observed;
 use crate::parts::Parts;
 use crate::pull::pull;
+use crate::told::Told;
 
 /// How often the progress of a running pull is measured.
 const PROGRESS_EVERY: Duration = Duration::from_secs(15);
@@ -45,6 +46,8 @@ struct Driver {
     running: Option<Running>,
     /// The grant whose first pull has been started.
     begun: Option<GrantId>,
+    /// What was said of a grant and of a report that can't be read.
+    told: (Told, Told),
 }
 
 /// Runs one agent until `stop` tells it to end, with a deadline; returns when everything is given back or the
@@ -58,8 +61,15 @@ pub async fn run(
     let mut happenings =
         select(parts.api.watch(), parts.runtime.image_events().map(|()| Input::ImagesChanged));
     let agent = Agent::new(config, parts.clock.now());
-    let mut driver =
-        Driver { agent, parts, observed, answers: FuturesUnordered::new(), running: None, begun: None };
+    let mut driver = Driver {
+        agent,
+        parts,
+        observed,
+        answers: FuturesUnordered::new(),
+        running: None,
+        begun: None,
+        told: Default::default(),
+    };
     let mut stop = pin!(stop);
     let mut stopping = false;
     let mut next = Input::Tick;
@@ -122,9 +132,18 @@ impl Driver {
         Some(())
     }
 
-    fn note(&self, input: &Input) {
+    fn note(&mut self, input: &Input) {
         match input {
-            Input::Lease(_) | Input::LeaseGone => self.observed.lease_heard(),
+            Input::Lease(lease) => {
+                self.observed.lease_heard();
+                if let Some(error) = self.told.0.news(lease.grant_error.as_deref()) {
+                    warn!(error, "the grant in this node's Lease cannot be read: nothing is pulled for it");
+                }
+                if let Some(error) = self.told.1.news(lease.report_error.as_deref()) {
+                    warn!(error, "the report in this node's Lease cannot be read: it is written anew");
+                }
+            }
+            Input::LeaseGone => self.observed.lease_heard(),
             Input::Catalog(_) | Input::CatalogGone => self.observed.catalog_heard(),
             Input::Inventory(inventory) => {
                 self.observed.runtime_answered(Some(inventory.images.len()));

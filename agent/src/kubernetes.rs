@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::credentials::docker_config::SecretData;
 use crate::parts::{Api, SecretError};
+use crate::told::Told;
 
 /// Owner of the agent's fields.
 const FIELD_MANAGER: &str = "drop-agent";
@@ -117,15 +118,15 @@ impl Api for KubeApi {
                 }
             }
         });
-        let catalog = self.watch_object(self.maps.clone(), names::CATALOG).filter_map(|map| async move {
-            match map.map(|map| Catalog::decode(&map.data.unwrap_or_default())) {
-                None => Some(Input::CatalogGone),
-                Some(Ok(catalog)) => Some(Input::Catalog(catalog)),
-                Some(Err(error)) => {
-                    warn!(%error, "the catalog cannot be read; what was wanted before stays wanted");
-                    None
-                }
+        let mut told = Told::default();
+        let catalog = self.watch_object(self.maps.clone(), names::CATALOG).filter_map(move |map| {
+            let read = map.map(|map| Catalog::decode(&map.data.unwrap_or_default())).transpose();
+            let error = read.as_ref().err().map(ToString::to_string);
+            if let Some(error) = told.news(error.as_deref()) {
+                warn!(error, "the catalog cannot be read; what was wanted before stays wanted");
             }
+            let input = read.ok().map(|catalog| catalog.map_or(Input::CatalogGone, Input::Catalog));
+            futures::future::ready(input)
         });
         select(lease, catalog).boxed_local()
     }

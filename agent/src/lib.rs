@@ -15,6 +15,7 @@
 //! | [`clock`], [`kill_timer`] | the machine's clocks and the timer that ends a paused process |
 //! | [`observe`], [`http`] | health and metrics, and the pages that show them |
 //! | [`settings`], [`process`] | flags, and the process as a whole |
+//! | `told` | what is wrong is said once |
 //!
 //! There are no globals: any number of agents run in one process when they are given parts of their own.
 
@@ -31,3 +32,4 @@ pub mod parts;
 pub mod process;
 pub mod pull;
 pub mod settings;
+mod told;

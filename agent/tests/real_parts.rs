@@ -6,10 +6,11 @@ mod real;
 
 use std::time::{Duration, Instant};
 
-use drop_protocol::{FailureReason, GrantState, GrantedImage, Outcome};
+use drop_protocol::{FailureReason, GrantState, GrantedImage, Outcome, names};
 use nix::sys::signal::Signal;
 use real::registry::Registry;
 use real::{SOON, Stage, catalog, eventually, image, on_stage, uid};
+use serde_json::json;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -93,6 +94,39 @@ fn losing_the_grant_ends_the_download_at_once() {
         let took = silence(&registry).await;
         assert!(took < Duration::from_secs(2), "{took:?}");
         assert!(!present(&stage, &served.reference).await);
+    });
+}
+
+#[test]
+fn what_somebody_writes_by_hand_is_told_once_and_harms_nothing() {
+    on_stage(async |mut stage| {
+        let registry = Registry::start();
+        let served = registry.add("by-hand");
+        stage.create_lease(MINUTE).await;
+        stage.publish(&catalog(1, &[&served.reference])).await;
+        stage.ready_agent().await;
+        let annotate = |key: &str, text: &str| json!({ "metadata": { "annotations": { key: text } } });
+        for garbage in ["{", "[]", "{"] {
+            stage.patch(annotate(names::REPORT_ANNOTATION, garbage)).await;
+            eventually("the report is written anew", SOON, async || stage.lease().await.report).await;
+        }
+        for note in ["a", "b", "c", "d"] {
+            stage.patch(annotate(names::GRANT_ANNOTATION, "{\"version\":99}")).await;
+            stage.patch(annotate("example.com/note", note)).await;
+        }
+        let mut odd = catalog(2, &[]);
+        odd.wanted.insert("no-uid\nno-uid-either".to_owned(), ["u".to_owned()].into());
+        for generation in 2..6 {
+            odd.generation = generation;
+            stage.publish(&odd).await;
+        }
+        stage.publish(&catalog(6, &[&served.reference])).await;
+        let grant = stage.grant(MINUTE, &[&served.reference]).await;
+        stage.ended(&grant).await;
+        assert!(present(&stage, &served.reference).await);
+        for said in ["the grant in this node's Lease cannot be read", "the catalog cannot be read"] {
+            assert_eq!(stage.log().matches(said).count(), 1, "{said}");
+        }
     });
 }
 

@@ -17,6 +17,12 @@ use crate::spread::spread;
 /// An image that stayed this long begins anew with counting evictions.
 const STAYED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What happened to an image that the catalog no longer lists is remembered for so long: lines that somebody removed by hand
+/// come back within seconds, and then nothing has to be pulled again to know what was known.
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// So many such images are remembered.
+const REMEMBERED_MOST: usize = 1024;
+
 /// One CachedImage as the catalog or a grant names it.
 #[derive(Debug, Clone)]
 struct Wanted {
@@ -33,6 +39,8 @@ struct History {
     entry: ReportEntry,
     /// Since when this process has seen it present without a break.
     present_since: Option<Monotonic>,
+    /// Until when it is remembered, if the catalog does not list it.
+    unlisted_until: Option<Monotonic>,
 }
 
 /// Everything an agent knows about images.
@@ -52,7 +60,7 @@ impl Known {
         self.history = report
             .into_iter()
             .flat_map(|report| &report.images)
-            .map(|(uid, entry)| (uid.clone(), History { entry: entry.clone(), present_since: None }))
+            .map(|(uid, entry)| (uid.clone(), History { entry: entry.clone(), ..History::new("") }))
             .collect();
         self.granted.clear();
         for (uid, wanted) in &mut self.wanted {
@@ -88,8 +96,24 @@ impl Known {
             self.wanted.insert(uid.clone(), Wanted::new(reference, None));
         }
         self.generation = Some(catalog.generation);
-        self.history.retain(|uid, _| self.wanted.contains_key(&**uid));
+        self.forget_unlisted(now);
         self.compare(now);
+    }
+
+    fn forget_unlisted(&mut self, now: Now) {
+        let mut room = REMEMBERED_MOST;
+        self.history.retain(|uid, history| {
+            if self.wanted.contains_key(&**uid) {
+                history.unlisted_until = None;
+                return true;
+            }
+            let until = *history.unlisted_until.get_or_insert(now.monotonic.after(REMEMBERED));
+            // Nobody looks at it meanwhile.
+            history.present_since = None;
+            let kept = until > now.monotonic && room > 0;
+            room -= usize::from(kept);
+            kept
+        });
     }
 
     /// Takes a granted image for wanted, whatever the catalog seen so far says.
@@ -179,7 +203,8 @@ impl Known {
 
     /// Entries for the report: whatever is present or has a history.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<str>, &ReportEntry)> {
-        self.history.iter().map(|(uid, history)| (uid, &history.entry)).filter(|(_, entry)| {
+        let listed = self.history.iter().filter(|(_, history)| history.unlisted_until.is_none());
+        listed.map(|(uid, history)| (uid, &history.entry)).filter(|(_, entry)| {
             entry.digest.is_some()
                 || entry.pulled_at.is_some()
                 || entry.failure.is_some()
@@ -197,6 +222,7 @@ impl Known {
         if *history.entry.reference != *reference {
             *history = History::new(reference);
         }
+        history.unlisted_until = None;
         history
     }
 
@@ -235,6 +261,7 @@ impl History {
         Self {
             entry: ReportEntry { reference: reference.into(), ..ReportEntry::default() },
             present_since: None,
+            unlisted_until: None,
         }
     }
 

@@ -87,6 +87,8 @@ impl Agent {
             Some(news) => news,
             // Before the runtime was asked, nothing is known better than what the Lease says.
             None if !self.known.has_inventory() => News::None,
+            // The coordinator grants nothing to a node whose report it can't read.
+            None if lease.report_error.is_some() => News::Change,
             None => news(&self.compose(lease, None), last, &self.known),
         };
         self.news = Some(news);
