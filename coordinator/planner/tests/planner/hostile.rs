@@ -451,7 +451,9 @@ fn a_catalog_edited_by_hand_is_put_right_once() {
         }),
         ("time", |stored| stored.catalog.answer_within = 3000 * SECOND),
         ("damage", |stored| stored.damaged = true),
-        ("strays", |stored| drop(stored.strays.insert("note".to_owned()))),
+        ("strays", |stored| {
+            stored.strays.insert("note".to_owned());
+        }),
     ];
     for (what, edit) in edits {
         let mut rig = Rig::with_nodes(&["a"]);
