@@ -81,8 +81,15 @@ impl Scene {
             let data = map.data.clone().unwrap_or_default();
             let catalog = drop_protocol::Catalog::decode(&data).ok()?;
             let sound = data.len() == 3 && map.binary_data.is_none() && catalog.answer_within.as_secs() < 60;
-            let lines: Vec<&String> = catalog.wanted.keys().filter(|key| key.contains("by-hand") || key.contains("not-pulled")).collect();
-            (sound && lines == ["not-pulled.example.com/app:latest"] && !catalog.wanted.contains_key("evil.test/x")).then_some(map)
+            let lines: Vec<&String> = catalog
+                .wanted
+                .keys()
+                .filter(|key| key.contains("by-hand") || key.contains("not-pulled"))
+                .collect();
+            (sound
+                && lines == ["not-pulled.example.com/app:latest"]
+                && !catalog.wanted.contains_key("evil.test/x"))
+            .then_some(map)
         })
         .await
     }
@@ -115,7 +122,9 @@ fn a_lease_edited_by_hand_is_put_right() {
             scene
                 .lease("a grant that can't be read is removed", |lease, read| {
                     let annotations = lease.metadata.annotations.clone().unwrap_or_default();
-                    !annotations.contains_key(names::GRANT_ANNOTATION) && annotations.contains_key("example.com/note") && read.grant_error.is_none()
+                    !annotations.contains_key(names::GRANT_ANNOTATION)
+                        && annotations.contains_key("example.com/note")
+                        && read.grant_error.is_none()
                 })
                 .await;
         }
@@ -133,13 +142,18 @@ fn a_lease_edited_by_hand_is_put_right() {
             "metadata": { "annotations": { names::REPORT_ANNOTATION: report } },
             "spec": { "leaseDurationSeconds": 86_400, "holderIdentity": "somebody", "leaseTransitions": 7 },
         })).await;
-        let granted = scene.lease("the node gets its grant, and the Lease its duration", |_, read| read.grant.is_some()).await;
+        let granted = scene
+            .lease("the node gets its grant, and the Lease its duration", |_, read| read.grant.is_some())
+            .await;
         assert_eq!(granted.spec.unwrap().lease_duration_seconds, Some(60));
 
-        let foreign = json!([{ "apiVersion": "v1", "kind": "Node", "name": scene.name, "uid": "someone-else" }]);
+        let foreign =
+            json!([{ "apiVersion": "v1", "kind": "Node", "name": scene.name, "uid": "someone-else" }]);
         scene.edit_lease(json!({ "metadata": { "ownerReferences": foreign } })).await;
         let again = scene
-            .lease("a Lease of somebody else is made anew", |lease, read| owned(read) && lease.metadata.uid != first.metadata.uid)
+            .lease("a Lease of somebody else is made anew", |lease, read| {
+                owned(read) && lease.metadata.uid != first.metadata.uid
+            })
             .await;
         assert_eq!(again.metadata.labels.unwrap()[names::NODE_LEASE_LABEL], "true");
     });
@@ -154,7 +168,10 @@ fn a_catalog_edited_by_hand_is_put_right() {
             ("missing lines", json!({ "data": { "wanted": "" } })),
             ("no lines", json!({ "data": { "wanted": null } })),
             ("garbage", json!({ "data": { "wanted": "what is this", "generation": "many" } })),
-            ("foreign lines", json!({ "data": { "wanted": format!("evil.test/x u\n{}", sound.data.as_ref().unwrap()["wanted"]) } })),
+            (
+                "foreign lines",
+                json!({ "data": { "wanted": format!("evil.test/x u\n{}", sound.data.as_ref().unwrap()["wanted"]) } }),
+            ),
             ("the last generation", json!({ "data": { "generation": u64::MAX.to_string() } })),
             ("far too long", json!({ "data": { "answerWithinMilliseconds": "3599999" } })),
             ("extra keys", json!({ "data": { "note": "someone's" } })),

@@ -444,7 +444,8 @@ fn edit_catalog(rig: &mut Rig, change: impl FnOnce(&mut StoredCatalog)) {
 
 #[test]
 fn a_catalog_edited_by_hand_is_put_right_once() {
-    let edits: [(&str, fn(&mut StoredCatalog)); 5] = [
+    type Edit = fn(&mut StoredCatalog);
+    let edits: [(&str, Edit); 5] = [
         ("missing lines", |stored| stored.catalog.wanted.clear()),
         ("foreign lines", |stored| {
             stored.catalog.wanted.insert("evil.test/x".to_owned(), ["u".to_owned()].into());
