@@ -166,7 +166,7 @@ fn a_file_that_grows_while_it_is_read_is_refused() {
     let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for (n, name) in "bcdefghij".chars().enumerate() {
         let before = "abcdefghi".chars().nth(n).unwrap();
-        bomb += &format!("{name}: &{name} [{}]\n", [format!("*{before}"); 9].join(", "));
+        bomb += &format!("{name}: &{name} [{}]\n", vec![format!("*{before}"); 9].join(", "));
     }
     for text in [bomb, "[".repeat(200_000), "a: ".repeat(100_000), "- ".repeat(100_000)] {
         assert!(config::parse(&text).is_err());
