@@ -234,7 +234,13 @@ impl Simulation {
             (Call::ReadLease, _) => Input::LeaseUnknown(unknown()),
             (Call::Write(write), answer) => {
                 let result = match answer {
-                    Answer::Lease(stored) => WriteResult::Applied(stored.lease.clone()),
+                    Answer::Lease(stored) => {
+                        let mut lease = stored.lease.clone();
+                        if self.broken == Some(Break::EarlyExpiry) {
+                            lease.duration *= 2;
+                        }
+                        WriteResult::Applied(lease)
+                    }
                     Answer::Refused(Refusal::Conflict) => WriteResult::Conflict,
                     Answer::Refused(Refusal::NotFound) => WriteResult::Gone,
                     Answer::Refused(Refusal::Forbidden(why)) => WriteResult::Unknown(why),

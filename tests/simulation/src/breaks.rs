@@ -18,7 +18,7 @@ pub enum Break {
     ForgetIssued,
     /// Finishing no longer asks whether the Lease changed: a late one clears the holder of a newer grant (invariant 1).
     UnconditionalFinish,
-    /// The planner believes that grants live half as long as their holders do (invariant 1).
+    /// Agents believe that their grants live twice as long as the planner does (invariant 1).
     EarlyExpiry,
     /// The planner is told of policies without any delay (invariant 2).
     NoDelay,

@@ -92,11 +92,6 @@ impl Simulation {
                     Arc::make_mut(policy).max_concurrent_nodes += 1;
                 }
             }
-            Some(Break::EarlyExpiry) => {
-                for lease in world.cluster.leases.values_mut() {
-                    Arc::make_mut(lease).duration /= 2;
-                }
-            }
             Some(Break::IssueUnwanted) => {
                 let seen = self.checker.first_views.entry(index).or_default();
                 for (name, image) in &world.cluster.images {
