@@ -15,6 +15,20 @@ use nix::time::ClockId;
 
 use crate::parts::KillTimer;
 
+/// Why this process has no such timer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The first process of a namespace ignores SIGKILL from within.
+    #[error(
+        "the kernel ends no process that is the first of its namespace (PID 1), and this one has to be ended when its \
+         grant is over: set `shareProcessNamespace: true` in the agent's Pod"
+    )]
+    First,
+    /// There is none to be had.
+    #[error("the kernel refuses a timer (timer_create: {0}); allow it in the seccomp profile")]
+    Refused(#[from] nix::Error),
+}
+
 /// A POSIX timer on `CLOCK_BOOTTIME` that sends SIGKILL to this process.
 #[derive(Debug)]
 pub struct KernelTimer(RefCell<Timer>);
@@ -23,10 +37,13 @@ impl KernelTimer {
     /// Creates the timer, disarmed.
     ///
     /// # Errors
-    /// If the kernel or its seccomp filter refuses.
-    pub fn new() -> Result<Self, nix::Error> {
+    /// If the kernel or its seccomp filter refuses, or the timer could not end this process.
+    pub fn new() -> Result<Self, Error> {
+        if std::process::id() == 1 {
+            return Err(Error::First);
+        }
         let kill = SigEvent::new(SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 });
-        Timer::new(ClockId::CLOCK_BOOTTIME, kill).map(|timer| Self(RefCell::new(timer)))
+        Ok(Self(RefCell::new(Timer::new(ClockId::CLOCK_BOOTTIME, kill)?)))
     }
 
     fn set(&self, at: Duration) -> Result<(), nix::Error> {

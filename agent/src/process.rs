@@ -16,7 +16,7 @@ use crate::credentials::provider::Providers;
 use crate::credentials::provider::config::ConfigError;
 use crate::driver;
 use crate::http;
-use crate::kill_timer::KernelTimer;
+use crate::kill_timer::{self, KernelTimer};
 use crate::kubernetes::{self, KubeApi};
 use crate::node::NodeRuntime;
 use crate::observe::Observed;
@@ -39,8 +39,8 @@ pub enum Error {
     #[error("cannot receive signals: {0}")]
     Signal(#[from] std::io::Error),
     /// There is no timer to end a paused process.
-    #[error("the kernel refuses a timer (timer_create: {0}); allow it in the seccomp profile")]
-    Timer(#[from] nix::Error),
+    #[error(transparent)]
+    Timer(#[from] kill_timer::Error),
 }
 
 /// Runs until SIGTERM or SIGINT, and gives back what it holds.
