@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use drop_protocol::NodeLease;
 use kube::api::ListParams;
 
 use drop_harness::figure::Figure;
-use drop_harness::{Cluster, processes};
+use drop_harness::{Cluster, leader, processes};
 
 const DELAY: Duration = Duration::from_secs(2);
 const IMAGES: usize = 4;
@@ -25,7 +25,7 @@ pub(crate) async fn measure(bench: &Cluster) -> Result<Vec<Figure>> {
     let first = next_grant(bench, &mut seen, &mut most).await?;
     println!("{first} has the first grant; killing the leader");
     let killed = Instant::now();
-    kill_leader(bench).await?;
+    processes::kill(leader::process(bench).await?).await?;
     let second = next_grant(bench, &mut seen, &mut most).await?;
     let next = killed.elapsed().saturating_sub(DELAY);
     println!("{second} has the next grant");
@@ -81,14 +81,4 @@ async fn observe(bench: &Cluster, seen: &mut BTreeSet<String>, most: &mut u32) -
     }
     *most = (*most).max(live);
     Ok(new)
-}
-
-/// Kills the process whose Pod holds the leader Lease.
-async fn kill_leader(bench: &Cluster) -> Result<()> {
-    let lease = bench.leases().get(drop_protocol::names::LEADER_LEASE).await?;
-    let identity = lease.spec.and_then(|s| s.holder_identity).context("nobody leads")?;
-    processes::kill(processes::with_environment("drop-coordinator", "POD_NAME", |pod| {
-        identity.starts_with(pod)
-    })?)
-    .await
 }

@@ -167,7 +167,7 @@ fn a_dead_agent_costs_others_nothing_at_a_cap_of_two_and_ten_seconds_at_a_cap_of
     run("dead", async |cluster| {
         let images = cluster.fresh_images(2, 1).await?;
         let first = cluster.nodes[0].0.as_str();
-        let pid = processes::with_environment("drop-agent", "NODE_NAME", |node| node == first)?;
+        let pid = processes::agent_on(first)?;
         let soon = json!({ "failureBackoff": { "initial": "2s", "max": "2s" } });
         cluster.apply_policy_with(1, Duration::ZERO, &soon).await?;
         // It answers nobody any more, and for a while its Pod counts as ready all the same.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use drop_harness::{Cluster, processes, run};
+use drop_harness::{leader, processes, run};
 use drop_protocol::names;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
@@ -21,11 +21,7 @@ fn a_rollout_survives_its_leader() -> Result<()> {
                 Ok(cluster.status(&wanted[0].name).await?.nodes_ready > 0)
             })
             .await?;
-        let identity = leader(cluster).await?.context("nobody leads")?;
-        processes::kill(processes::with_environment("drop-coordinator", "POD_NAME", |pod| {
-            identity.starts_with(pod)
-        })?)
-        .await?;
+        processes::kill(leader::process(cluster).await?).await?;
         cluster.wait_ready(&wanted, Duration::from_secs(120)).await?;
         cluster.clean().await
     })
@@ -34,13 +30,14 @@ fn a_rollout_survives_its_leader() -> Result<()> {
 #[test]
 fn a_leader_that_is_told_to_end_hands_over_at_once() -> Result<()> {
     run("handover", async |cluster| {
-        let before = leader(cluster).await?.context("nobody leads")?;
-        let (pod, _) = before.rsplit_once('_').context("an identity without a Pod's name")?;
-        cluster.pods().delete(pod, &DeleteParams::default()).await?;
+        let before = leader::identity(cluster).await?;
+        let pod = leader::pod(cluster).await?;
+        cluster.pods().delete(&pod, &DeleteParams::default()).await?;
         // One that is killed leaves the others waiting until its Lease has been silent for 15 s.
         cluster
             .wait_until(Duration::from_secs(8), "the other replica leads", async || {
-                Ok(leader(cluster).await?.is_some_and(|now| now != before))
+                let now = leader::identity(cluster).await?;
+                Ok(now.is_some() && now != before)
             })
             .await?;
         // Both replicas are back for whatever comes next.
@@ -52,12 +49,6 @@ fn a_leader_that_is_told_to_end_hands_over_at_once() -> Result<()> {
             })
             .await
     })
-}
-
-/// Who leads.
-async fn leader(cluster: &Cluster) -> Result<Option<String>> {
-    let lease = cluster.leases().get(names::LEADER_LEASE).await?;
-    Ok(lease.spec.and_then(|spec| spec.holder_identity).filter(|identity| !identity.is_empty()))
 }
 
 fn is_ready(pod: &Pod) -> bool {

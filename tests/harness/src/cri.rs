@@ -1,12 +1,15 @@
 //! A bare CRI client, as the reference to measure against: it shares no code with the agent.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
-use k8s_cri::v1::{ImageSpec, ImageStatusRequest, PodSandboxConfig, PullImageRequest, RemoveImageRequest};
+use k8s_cri::v1::{
+    ImageSpec, ImageStatusRequest, ListImagesRequest, PodSandboxConfig, PullImageRequest, RemoveImageRequest,
+};
 use tonic::transport::{Channel, Endpoint, Uri};
 
 /// A connection to one node's containerd.
@@ -56,6 +59,20 @@ impl Cri {
     /// Whether `reference` is on the node.
     pub async fn has(&self, reference: &str) -> Result<bool> {
         Ok(self.repo_digests(reference).await?.is_some())
+    }
+
+    /// All tags and manifest digests that the node holds.
+    ///
+    /// # Errors
+    /// If containerd can't be asked.
+    pub async fn images(&self) -> Result<BTreeSet<String>> {
+        let listed = self.client.clone().list_images(ListImagesRequest { filter: None }).await?.into_inner();
+        Ok(listed
+            .images
+            .into_iter()
+            .flat_map(|image| [image.repo_tags, image.repo_digests])
+            .flatten()
+            .collect())
     }
 
     /// Removes `reference` from the node; fine if it isn't there.

@@ -51,6 +51,14 @@ pub fn with_environment(name: &str, variable: &str, is: impl Fn(&str) -> bool) -
     bail!("no process {name} has the right {variable}")
 }
 
+/// The agent's process on this node.
+///
+/// # Errors
+/// If there is none.
+pub fn agent_on(node: &str) -> Result<u32> {
+    with_environment("drop-agent", "NODE_NAME", |name| name == node)
+}
+
 /// A line of `/proc/<pid>/status`, without its name.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::access::NODE_HEADER;
 use super::{Fault, Kind, Shared, body};
 
 const TOKEN: &str = "let-me-in";
@@ -38,9 +39,12 @@ pub(super) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, share
     };
 }
 
-struct TlsListener {
-    tcp: tokio::net::TcpListener,
-    tls: TlsAcceptor,
+/// Accepts connections that speak TLS.
+pub(crate) struct TlsListener {
+    /// Where they come in.
+    pub(crate) tcp: tokio::net::TcpListener,
+    /// The certificate they are shown.
+    pub(crate) tls: TlsAcceptor,
 }
 
 impl axum::serve::Listener for TlsListener {
@@ -66,6 +70,8 @@ impl axum::serve::Listener for TlsListener {
 async fn answer(State(served): State<Served>, request: Request) -> Response {
     let (kind, repository) = subject(request.uri().path());
     served.shared.note(kind, &repository);
+    let node = request.headers().get(NODE_HEADER).and_then(|name| name.to_str().ok()).map(str::to_owned);
+    let entry = served.shared.log.begin(node, kind, request.uri().path());
     if kind == Kind::Token {
         return json!({ "token": TOKEN, "expires_in": 60 }).to_string().into_response();
     }
@@ -80,7 +86,9 @@ async fn answer(State(served): State<Served>, request: Request) -> Response {
     }
     let wants_body = request.method() != Method::HEAD;
     match pass_on(&served, request).await {
-        Ok(answer) if kind == Kind::Blob && wants_body => body::spoil(answer, fault.as_ref(), served.shared),
+        Ok(answer) if kind == Kind::Blob && wants_body => {
+            body::spoil(answer, fault.as_ref(), served.shared, entry)
+        }
         Ok(answer) => answer,
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
     }
@@ -128,7 +136,7 @@ fn turned_away(status: u16, retry_after: Option<u32>) -> Response {
 async fn pass_on(served: &Served, mut request: Request) -> anyhow::Result<Response> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = format!("http://{}{path}", served.shared.registry).parse::<Uri>()?;
-    for hop in [header::HOST, header::AUTHORIZATION] {
+    for hop in [header::HOST, header::AUTHORIZATION, HeaderName::from_static(NODE_HEADER)] {
         request.headers_mut().remove(hop);
     }
     Ok(served.client.request(request).await?.map(Body::new))

@@ -9,6 +9,7 @@ use axum::http::header;
 use axum::response::Response;
 use futures::stream::{self, Stream, StreamExt as _};
 
+use super::access::Entry;
 use super::{Fault, Shared};
 
 /// What is smaller is a configuration and no layer.
@@ -19,28 +20,32 @@ const BEGINNING: usize = 32 * 1024;
 const PIECES: u32 = 4;
 
 /// Counts a layer as being sent for as long as it lives.
-struct Sending(Arc<Shared>);
+struct Sending {
+    shared: Arc<Shared>,
+    _entry: Entry,
+}
 
 impl Sending {
-    fn begin(shared: Arc<Shared>) -> Self {
+    fn begin(shared: Arc<Shared>, entry: Entry) -> Self {
         shared.downloads.fetch_add(1, Ordering::SeqCst);
-        Self(shared)
+        entry.is_layer();
+        Self { shared, _entry: entry }
     }
 }
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.0.downloads.fetch_sub(1, Ordering::SeqCst);
+        self.shared.downloads.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// The registry's answer with its body as `fault` has it, if that body is a layer.
-pub(super) fn spoil(answer: Response, fault: Option<&Fault>, shared: Arc<Shared>) -> Response {
+pub(super) fn spoil(answer: Response, fault: Option<&Fault>, shared: Arc<Shared>, entry: Entry) -> Response {
     let length = answer.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if length.and_then(|text| text.parse().ok()).is_none_or(|bytes: u64| bytes < LAYER_BYTES) {
         return answer;
     }
-    let sending = Sending::begin(shared);
+    let sending = Sending::begin(shared, entry);
     let (head, body) = answer.into_parts();
     let bytes = body.into_data_stream();
     let body = match fault {

@@ -3,12 +3,14 @@
 //!
 //! | module | subject |
 //! |---|---|
+//! | [`access`] | the log of what nodes asked for, and how long that took |
 //! | [`answer`] | what a door answers under each fault |
 //! | [`body`] | bodies that stop, crawl or hold something else |
 //! | [`content`] | what the registry itself holds |
 //! | [`trust`] | what nodes have to know of a registry: plain http, or whose certificates count |
 
-mod answer;
+pub mod access;
+pub(crate) mod answer;
 mod body;
 pub mod content;
 pub mod trust;
@@ -18,6 +20,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use drop_devtools::network::GATEWAY;
@@ -25,6 +28,7 @@ use drop_devtools::state::ClusterInfo;
 use tokio::sync::oneshot;
 
 use crate::Wanted;
+use access::{Access, Log};
 pub use trust::{Certificate, Trust};
 
 /// How a door fails.
@@ -77,6 +81,7 @@ struct Shared {
     order: Mutex<Vec<String>>,
     /// Layers that are being sent now.
     downloads: AtomicUsize,
+    log: Arc<Log>,
 }
 
 impl Shared {
@@ -169,6 +174,25 @@ impl Door {
         lock(&self.shared.order).clone()
     }
 
+    /// Every request so far, in the order in which they came.
+    pub fn log(&self) -> Vec<Access> {
+        self.shared.log.entries()
+    }
+
+    /// Nodes that a layer is being sent to now, as far as they [tell their name](Trust::plain_by_name).
+    pub fn pulling(&self) -> Vec<String> {
+        let open = self.log().into_iter().filter(|access| access.layer && access.ended.is_none());
+        let mut nodes: Vec<String> = open.filter_map(|access| access.node).collect();
+        nodes.sort();
+        nodes.dedup();
+        nodes
+    }
+
+    /// The door's time now, as its log tells times.
+    pub fn now(&self) -> Duration {
+        self.shared.log.now()
+    }
+
     /// How many layers are being sent now.
     pub fn downloads(&self) -> usize {
         self.shared.downloads.load(Ordering::SeqCst)
@@ -200,7 +224,7 @@ pub fn silent_port() -> Result<u16> {
 }
 
 /// The repository without the registry's host.
-fn repository(image: &Wanted) -> String {
+pub fn repository(image: &Wanted) -> String {
     image.image.split_once('/').map_or(image.image.as_str(), |(_, repository)| repository).to_owned()
 }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::Result;
-use drop_devtools::certs::Authority;
-use drop_devtools::network::GATEWAY;
+use drop_devtools::certs::{Authority, Pair};
+use drop_devtools::network::{GATEWAY, SERVICE_ADDRESS};
 use drop_devtools::state::{ClusterInfo, NodeInfo};
 use drop_devtools::{command, files, mounts};
 use tokio_rustls::TlsAcceptor;
@@ -15,6 +15,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::access::NODE_HEADER;
 
 /// A certificate of an authority that no node knows.
 #[derive(Debug)]
@@ -33,11 +35,27 @@ impl Certificate {
     pub fn make(info: &ClusterInfo) -> Result<Self> {
         let authority = Authority::open(&info.state.join("pki-of-doors"))?;
         let pair = authority.server("door", "/CN=door", &[format!("IP:{GATEWAY}")])?;
-        Ok(Self { authority: authority.certificate(), certificate: pair.certificate, key: pair.key })
+        Ok(Self::of(&authority, pair))
+    }
+
+    /// One that passes for the API server's.
+    ///
+    /// # Errors
+    /// If openssl fails.
+    pub fn like_the_api_servers(info: &ClusterInfo) -> Result<Self> {
+        let authority = Authority::open(&info.pki())?;
+        let names = [format!("IP:{SERVICE_ADDRESS}"), format!("IP:{GATEWAY}"), "DNS:kubernetes".to_owned()];
+        let pair = authority.server("api-door", "/CN=kube-apiserver", &names)?;
+        Ok(Self::of(&authority, pair))
+    }
+
+    fn of(authority: &Authority, pair: Pair) -> Self {
+        Self { authority: authority.certificate(), certificate: pair.certificate, key: pair.key }
     }
 }
 
-pub(super) fn acceptor(certificate: &Certificate) -> Result<TlsAcceptor> {
+/// A listener's part of TLS with this certificate.
+pub(crate) fn acceptor(certificate: &Certificate) -> Result<TlsAcceptor> {
     let chain = CertificateDer::pem_file_iter(&certificate.certificate)?.collect::<Result<_, _>>()?;
     let key = PrivateKeyDer::from_pem_file(&certificate.key)?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -59,8 +77,22 @@ impl Trust {
     /// # Errors
     /// If a node's file can't be written.
     pub fn plain(info: &ClusterInfo, host: &str) -> Result<Self> {
-        let known = format!("server = \"http://{host}\"\n");
-        Self::write(info, host, &known)
+        Self::write(info, host, |_| format!("server = \"http://{host}\"\n"))
+    }
+
+    /// The same, and every node tells its name with each request, so that the registry's log tells nodes apart.
+    ///
+    /// # Errors
+    /// If a node's file can't be written.
+    pub fn plain_by_name(info: &ClusterInfo, host: &str) -> Result<Self> {
+        let url = format!("http://{host}");
+        Self::write(info, host, |node| {
+            format!(
+                "server = \"{url}\"\n\n[host.\"{url}\"]\ncapabilities = [\"pull\", \"resolve\"]\n\n\
+                 [host.\"{url}\".header]\n{NODE_HEADER} = \"{}\"\n",
+                node.name
+            )
+        })
     }
 
     /// The registry at `host` shows certificates of this authority.
@@ -70,15 +102,16 @@ impl Trust {
     pub fn authority(info: &ClusterInfo, host: &str, certificate: &Certificate) -> Result<Self> {
         let url = format!("https://{host}");
         let ca = certificate.authority.display();
-        Self::write(info, host, &format!("server = \"{url}\"\n\n[host.\"{url}\"]\nca = \"{ca}\"\n"))
+        Self::write(info, host, |_| format!("server = \"{url}\"\n\n[host.\"{url}\"]\nca = \"{ca}\"\n"))
     }
 
     /// containerd reads these files anew for every pull.
-    fn write(info: &ClusterInfo, host: &str, known: &str) -> Result<Self> {
-        let directories: Vec<PathBuf> =
-            info.nodes.iter().map(|node| node.directory.join("etc/containerd/certs.d").join(host)).collect();
-        for directory in &directories {
-            files::write(&directory.join("hosts.toml"), known)?;
+    fn write(info: &ClusterInfo, host: &str, known: impl Fn(&NodeInfo) -> String) -> Result<Self> {
+        let mut directories = Vec::new();
+        for node in &info.nodes {
+            let directory = node.directory.join("etc/containerd/certs.d").join(host);
+            files::write(&directory.join("hosts.toml"), known(node))?;
+            directories.push(directory);
         }
         Ok(Self { directories })
     }

@@ -1,0 +1,113 @@
+//! Wall clocks that jump by an hour while everything runs.
+//!
+//! The kernel has one wall clock for all, so the programs of the installed Pods are told another: a library is preloaded
+//! that adds what a file says to the wall clock and touches no other clock. (libfaketime would bend kernel timers too.)
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use drop_devtools::demo::install;
+use drop_devtools::{command, files};
+use drop_harness::{Cluster, leader, processes};
+use drop_protocol::names::DEFAULT_NAMESPACE;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::stage::Stage;
+
+const SOURCE: &str = include_str!("../wrong_clock.c");
+const LIBRARY: &str = "wrong_clock.so";
+const INSIDE: &str = "/clocks";
+const AN_HOUR: &str = "3600";
+
+/// The library, and how wrong whose clock is.
+fn place(cluster: &Cluster) -> PathBuf {
+    cluster.info.state.join("clocks")
+}
+
+/// All Pods of Drop get clocks that can be made wrong, and are right for now.
+pub(crate) async fn install(cluster: &Cluster) -> Result<()> {
+    let place = place(cluster);
+    files::remove_dir(&place)?;
+    files::create_dir(&place)?;
+    let source = place.join("wrong_clock.c");
+    files::write(&source, SOURCE)?;
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-shared", "-fPIC", "-O2", "-o"]).arg(place.join(LIBRARY)).arg(&source);
+    command::run(&mut gcc)?;
+    let preloaded = |container: &str, who: &str| {
+        json!({
+            "containers": [{
+                "name": container,
+                "env": [
+                    { "name": "LD_PRELOAD", "value": format!("{INSIDE}/{LIBRARY}") },
+                    { "name": "WRONG_CLOCK", "value": format!("{INSIDE}/$({who})") },
+                ],
+                "volumeMounts": [{ "name": "clocks", "mountPath": INSIDE, "readOnly": true }],
+            }],
+            "volumes": [{ "name": "clocks", "hostPath": { "path": place, "type": "Directory" } }],
+        })
+    };
+    patch(cluster, preloaded("agent", "NODE_NAME"), preloaded("coordinator", "POD_NAME")).await
+}
+
+/// Drop as shipped again.
+pub(crate) async fn uninstall(cluster: &Cluster) -> Result<()> {
+    let shipped = |container: &str| {
+        json!({
+            "containers": [{
+                "name": container,
+                "env": [
+                    { "name": "LD_PRELOAD", "$patch": "delete" },
+                    { "name": "WRONG_CLOCK", "$patch": "delete" },
+                ],
+                "volumeMounts": [{ "mountPath": INSIDE, "$patch": "delete" }],
+            }],
+            "volumes": [{ "name": "clocks", "$patch": "delete" }],
+        })
+    };
+    patch(cluster, shipped("agent"), shipped("coordinator")).await
+}
+
+/// Patches the Pods of both workloads and waits until all are of that kind.
+async fn patch(cluster: &Cluster, agent: Value, coordinator: Value) -> Result<()> {
+    let patch = |pod: Value| Patch::Strategic(json!({ "spec": { "template": { "spec": pod } } }));
+    let agents: Api<DaemonSet> = Api::namespaced(cluster.client.clone(), DEFAULT_NAMESPACE);
+    agents.patch("drop-agent", &PatchParams::default(), &patch(agent)).await?;
+    let coordinators: Api<Deployment> = Api::namespaced(cluster.client.clone(), DEFAULT_NAMESPACE);
+    coordinators.patch("drop-coordinator", &PatchParams::default(), &patch(coordinator)).await?;
+    let info = cluster.info.clone();
+    Ok(tokio::task::spawn_blocking(move || install::wait_ready(&info)).await??)
+}
+
+/// The leader's clock and the other replica's jump ahead; then the leader is lost, and the other takes over.
+pub(crate) async fn leader_wrong(stage: &Stage<'_>) -> Result<()> {
+    let pods = stage.cluster.pods().list(&ListParams::default()).await?;
+    let names = pods.items.into_iter().filter_map(|pod| pod.metadata.name);
+    for name in names.filter(|name| name.starts_with("drop-coordinator")) {
+        files::write(&place(stage.cluster).join(name), AN_HOUR)?;
+    }
+    told(stage, &leader::pod(stage.cluster).await?, leader::process(stage.cluster).await?)?;
+    super::leader::killed(stage).await
+}
+
+/// The clock of an agent that pulls jumps ahead.
+pub(crate) async fn agent_wrong(stage: &Stage<'_>) -> Result<()> {
+    let node = stage.puller()?;
+    files::write(&place(stage.cluster).join(&node), AN_HOUR)?;
+    told(stage, &node, processes::agent_on(&node)?)
+}
+
+/// Makes sure that the process reads the clock that was made wrong.
+fn told(stage: &Stage<'_>, who: &str, process: u32) -> Result<()> {
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps"))?;
+    anyhow::ensure!(maps.contains(LIBRARY), "the clock of {who} is the machine's");
+    let environment = std::fs::read(format!("/proc/{process}/environ"))?;
+    let file = format!("WRONG_CLOCK={INSIDE}/{who}");
+    environment.split(|byte| *byte == 0).find(|entry| *entry == file.as_bytes()).with_context(|| {
+        format!("the clock of {who} in {} is read by nobody", place(stage.cluster).display())
+    })?;
+    Ok(())
+}
