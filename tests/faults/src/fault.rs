@@ -67,9 +67,9 @@ impl Fault {
             Self::NodeReborn => {
                 "a node that pulls is deleted; it comes back under its name without any image"
             }
-            Self::ApiServerRestarted => "the API server restarts",
+            Self::ApiServerRestarted => "the API server is killed and started again",
             Self::ApiServerAway => "the API server is away for two minutes",
-            Self::EtcdRestarted => "etcd restarts",
+            Self::EtcdRestarted => "etcd is killed and started again",
             Self::ApiTooManyRequests => "for 20 s, every request of Drop's is answered 429",
             Self::ApiServerErrors => "for 20 s, every request of Drop's is answered 500",
             Self::ApiSlow => "for 40 s, the API server answers Drop 3 s late",

@@ -13,7 +13,8 @@ const HEAD: &str = "# What faults did
 Each row is one fault of a real cluster: three kubelets, three containerds, a control plane, and Drop as `deploy/` installs it. It happens
 in the middle of a rollout under a PullPolicy of two nodes at once, from a registry that sends slowly. Nothing here is Drop's own word:
 *most nodes at once* and *pulls repeated* are computed from the registry's log, in which every node is told apart, and *lost* compares
-what containerd lists before and after. [`README.md`](README.md) tells how, and which rows are part of every test run.
+what containerd lists before and after. [`README.md`](README.md) tells how. `cargo run -p drop-faults -- only FAULT` repeats a row;
+`cargo run -p drop-faults -- short` is part of every test run.
 
 ";
 

@@ -18,6 +18,14 @@ pub fn stop(cluster: &Cluster, part: &str) -> Result<()> {
     Ok(Daemons::new(&cluster.info.state).stop(part, PATIENCE)?)
 }
 
+/// Ends a part without giving it time.
+///
+/// # Errors
+/// If it does not end.
+pub fn kill(cluster: &Cluster, part: &str) -> Result<()> {
+    Ok(Daemons::new(&cluster.info.state).stop(part, Duration::ZERO)?)
+}
+
 /// Starts again what has ended, and waits until all nodes are ready.
 ///
 /// # Errors

@@ -5,12 +5,14 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use drop_devtools::demo::install;
 use drop_devtools::{command, files};
-use drop_harness::{Cluster, leader, processes};
-use drop_protocol::names::DEFAULT_NAMESPACE;
+use drop_harness::Cluster;
+use drop_protocol::names::{DEFAULT_NAMESPACE, LEADER_LEASE};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -20,6 +22,8 @@ use crate::stage::Stage;
 const SOURCE: &str = include_str!("../wrong_clock.c");
 const LIBRARY: &str = "wrong_clock.so";
 const INSIDE: &str = "/clocks";
+/// Tells the library whose clock it is.
+const WHOSE: &str = "CLOCK_OF";
 const AN_HOUR: &str = "3600";
 
 /// The library, and how wrong whose clock is.
@@ -37,20 +41,20 @@ pub(crate) async fn install(cluster: &Cluster) -> Result<()> {
     let mut gcc = Command::new("gcc");
     gcc.args(["-shared", "-fPIC", "-O2", "-o"]).arg(place.join(LIBRARY)).arg(&source);
     command::run(&mut gcc)?;
-    let preloaded = |container: &str, who: &str| {
+    let preloaded = |container: &str, name: &str| {
         json!({
             "containers": [{
                 "name": container,
                 "env": [
                     { "name": "LD_PRELOAD", "value": format!("{INSIDE}/{LIBRARY}") },
-                    { "name": "WRONG_CLOCK", "value": format!("{INSIDE}/$({who})") },
+                    { "name": WHOSE, "valueFrom": { "fieldRef": { "fieldPath": name } } },
                 ],
                 "volumeMounts": [{ "name": "clocks", "mountPath": INSIDE, "readOnly": true }],
             }],
             "volumes": [{ "name": "clocks", "hostPath": { "path": place, "type": "Directory" } }],
         })
     };
-    patch(cluster, preloaded("agent", "NODE_NAME"), preloaded("coordinator", "POD_NAME")).await
+    patch(cluster, preloaded("agent", "spec.nodeName"), preloaded("coordinator", "metadata.name")).await
 }
 
 /// Drop as shipped again.
@@ -61,7 +65,7 @@ pub(crate) async fn uninstall(cluster: &Cluster) -> Result<()> {
                 "name": container,
                 "env": [
                     { "name": "LD_PRELOAD", "$patch": "delete" },
-                    { "name": "WRONG_CLOCK", "$patch": "delete" },
+                    { "name": WHOSE, "$patch": "delete" },
                 ],
                 "volumeMounts": [{ "mountPath": INSIDE, "$patch": "delete" }],
             }],
@@ -89,7 +93,7 @@ pub(crate) async fn leader_wrong(stage: &Stage<'_>) -> Result<()> {
     for name in names.filter(|name| name.starts_with("drop-coordinator")) {
         files::write(&place(stage.cluster).join(name), AN_HOUR)?;
     }
-    told(stage, &leader::pod(stage.cluster).await?, leader::process(stage.cluster).await?)?;
+    seen(stage, LEADER_LEASE).await?;
     super::leader::killed(stage).await
 }
 
@@ -97,17 +101,16 @@ pub(crate) async fn leader_wrong(stage: &Stage<'_>) -> Result<()> {
 pub(crate) async fn agent_wrong(stage: &Stage<'_>) -> Result<()> {
     let node = stage.puller()?;
     files::write(&place(stage.cluster).join(&node), AN_HOUR)?;
-    told(stage, &node, processes::agent_on(&node)?)
+    seen(stage, &node).await
 }
 
-/// Makes sure that the process reads the clock that was made wrong.
-fn told(stage: &Stage<'_>, who: &str, process: u32) -> Result<()> {
-    let maps = std::fs::read_to_string(format!("/proc/{process}/maps"))?;
-    anyhow::ensure!(maps.contains(LIBRARY), "the clock of {who} is the machine's");
-    let environment = std::fs::read(format!("/proc/{process}/environ"))?;
-    let file = format!("WRONG_CLOCK={INSIDE}/{who}");
-    environment.split(|byte| *byte == 0).find(|entry| *entry == file.as_bytes()).with_context(|| {
-        format!("the clock of {who} in {} is read by nobody", place(stage.cluster).display())
-    })?;
-    Ok(())
+/// Waits until what its owner writes into this Lease shows that its clock is wrong.
+async fn seen(stage: &Stage<'_>, lease: &str) -> Result<()> {
+    stage
+        .wait("a time that lies ahead", async || {
+            let spec = stage.cluster.leases().get(lease).await?.spec.unwrap_or_default();
+            let ahead = Timestamp::now() + Duration::from_secs(1800);
+            Ok(spec.renew_time.is_some_and(|renewed| renewed.0 > ahead))
+        })
+        .await
 }

@@ -8,19 +8,21 @@ use drop_harness::machine;
 
 use crate::stage::{Stage, last};
 
-/// It ends and is back as soon as it can.
+/// It is killed and back as soon as it can. Told to end, it would wait for a minute for those who watch.
 pub(crate) async fn api_server_restarted(stage: &Stage<'_>) -> Result<()> {
-    machine::restart(stage.cluster, API_SERVER).await
+    machine::kill(stage.cluster, API_SERVER)?;
+    machine::bring_up(stage.cluster).await
 }
 
 /// It is away for two minutes: grants expire, and nobody can say so.
 pub(crate) async fn api_server_away(stage: &Stage<'_>) -> Result<()> {
-    machine::stop(stage.cluster, API_SERVER)?;
+    machine::kill(stage.cluster, API_SERVER)?;
     last(Duration::from_secs(120)).await;
     machine::bring_up(stage.cluster).await
 }
 
-/// It ends and is back as soon as it can.
+/// It is killed and back as soon as it can.
 pub(crate) async fn etcd_restarted(stage: &Stage<'_>) -> Result<()> {
-    machine::restart(stage.cluster, ETCD).await
+    machine::kill(stage.cluster, ETCD)?;
+    machine::bring_up(stage.cluster).await
 }
