@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use drop_harness::Cluster;
 
+use crate::faults::api::Behind;
 use crate::faults::{agent, api, clock, control_plane, leader, node, objects, registry};
 use crate::stage::{CAP, Rollout, Stage};
 
@@ -143,15 +145,18 @@ impl Fault {
     }
 
     /// What has to be in place before a rollout starts.
-    pub(crate) async fn prepare(self, cluster: &drop_harness::Cluster) -> Result<()> {
+    pub(crate) async fn prepare(self, cluster: &Cluster) -> Result<Option<Behind>> {
         match self {
-            Self::LeaderClockWrong | Self::AgentClockWrong => clock::install(cluster).await,
-            _ => Ok(()),
+            Self::LeaderClockWrong | Self::AgentClockWrong => clock::install(cluster).await.map(|()| None),
+            Self::ApiTooManyRequests | Self::ApiServerErrors | Self::ApiSlow => {
+                api::put_door(cluster).await.map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
     /// Lets it happen, and returns when it is over.
-    pub(crate) async fn happen(self, stage: &Stage<'_>) -> Result<()> {
+    pub(crate) async fn happen(self, stage: &Stage<'_>, behind: Option<&Behind>) -> Result<()> {
         match self {
             Self::LeaderKilled => leader::killed(stage).await,
             Self::LeaderPaused => leader::paused(stage).await,
@@ -165,9 +170,9 @@ impl Fault {
             Self::ApiServerRestarted => control_plane::api_server_restarted(stage).await,
             Self::ApiServerAway => control_plane::api_server_away(stage).await,
             Self::EtcdRestarted => control_plane::etcd_restarted(stage).await,
-            Self::ApiTooManyRequests => api::answers(stage, 429).await,
-            Self::ApiServerErrors => api::answers(stage, 500).await,
-            Self::ApiSlow => api::slow(stage).await,
+            Self::ApiTooManyRequests => api::answers(behind, 429).await,
+            Self::ApiServerErrors => api::answers(behind, 500).await,
+            Self::ApiSlow => api::slow(behind).await,
             Self::RegistryAway => registry::away(stage).await,
             Self::LeaderClockWrong => clock::leader_wrong(stage).await,
             Self::AgentClockWrong => clock::agent_wrong(stage).await,
@@ -178,9 +183,10 @@ impl Fault {
     }
 
     /// Takes away what [`Self::prepare`] put in place.
-    pub(crate) async fn clear(self, cluster: &drop_harness::Cluster) -> Result<()> {
-        match self {
-            Self::LeaderClockWrong | Self::AgentClockWrong => clock::uninstall(cluster).await,
+    pub(crate) async fn clear(self, cluster: &Cluster, behind: Option<Behind>) -> Result<()> {
+        match (self, behind) {
+            (Self::LeaderClockWrong | Self::AgentClockWrong, _) => clock::uninstall(cluster).await,
+            (_, Some(behind)) => api::take_door(cluster, behind).await,
             _ => Ok(()),
         }
     }

@@ -31,6 +31,7 @@ use clap::{Parser, Subcommand, ValueEnum as _};
 use drop_harness::Cluster;
 
 use crate::fault::Fault;
+use crate::faults::api::Behind;
 use crate::seen::Seen;
 use crate::stage::Stage;
 
@@ -93,16 +94,16 @@ fn main() -> Result<()> {
 /// One fault from its stage to what was seen of it.
 async fn one(cluster: &Cluster, fault: Fault) -> Result<Seen> {
     println!("{}: {}…", fault.name(), fault.done());
-    fault.prepare(cluster).await.context("preparing")?;
-    let outcome = on_stage(cluster, fault).await;
-    fault.clear(cluster).await.context("clearing")?;
+    let behind = fault.prepare(cluster).await.context("preparing")?;
+    let outcome = on_stage(cluster, fault, behind.as_ref()).await;
+    fault.clear(cluster, behind).await.context("clearing")?;
     outcome
 }
 
-async fn on_stage(cluster: &Cluster, fault: Fault) -> Result<Seen> {
+async fn on_stage(cluster: &Cluster, fault: Fault, behind: Option<&Behind>) -> Result<Seen> {
     let stage = Stage::set(cluster, fault.rollout()).await.context("setting the stage")?;
     let begun = Instant::now();
-    fault.happen(&stage).await.context("letting it happen")?;
+    fault.happen(&stage, behind).await.context("letting it happen")?;
     let lasted = begun.elapsed();
     let mut seen = stage.conclude(&fault.name(), fault.done(), lasted).await?;
     seen.may_repeat = fault.may_repeat();

@@ -23,12 +23,6 @@ impl Rule {
         Self::add(info, &format!("filter INPUT -s {pod} -p tcp --dport 6443 -j DROP"))
     }
 
-    /// Connections of all pods to the API server end.
-    pub(crate) fn hang_up(info: &ClusterInfo) -> Result<Self> {
-        let reset = "-j REJECT --reject-with tcp-reset";
-        Self::add(info, &format!("filter INPUT -s {PODS} -p tcp --dport 6443 {reset}"))
-    }
-
     /// New connections of all pods to the API server go to this port.
     pub(crate) fn lead_to(info: &ClusterInfo, port: u16) -> Result<Self> {
         let to = drop_devtools::network::GATEWAY;
