@@ -18,6 +18,12 @@ what containerd lists before and after. [`README.md`](README.md) tells how. `car
 
 ";
 
+const TAIL: &str = "
+*Fault lasted* ends when what was broken is there again: another leader, another agent, all kubelets ready. A Lease deleted or overwritten
+while its node pulls keeps its slot for a minute, in which the third node waits; an API server that is away for longer than a grant lives
+costs the pulls in flight, which end when nobody can renew their grants.
+";
+
 /// Puts `all` into the JSON file in place of what it says of the same faults, and writes the page of its rows.
 pub(crate) fn keep(json: Option<&Path>, page: Option<&Path>, all: &[Seen]) -> Result<()> {
     let Some(json) = json else { return Ok(()) };
@@ -28,7 +34,7 @@ pub(crate) fn keep(json: Option<&Path>, page: Option<&Path>, all: &[Seen]) -> Re
     let rows = seen::merged(earlier, all);
     figure::write_json(Some(json), &rows)?;
     let Some(page) = page else { return Ok(()) };
-    let text = format!("{HEAD}Measured on {}.\n\n{}", machine(), seen::table(&rows));
+    let text = format!("{HEAD}Measured on {}.\n\n{}{TAIL}", machine(), seen::table(&rows));
     fs::write(page, text).with_context(|| format!("writing {}", page.display()))
 }
 
