@@ -93,7 +93,6 @@ impl Fault {
             | Self::LeaderPaused
             | Self::LeaderCutOff
             | Self::LeaderLeaseDeleted
-            | Self::KubeletStopped
             | Self::ApiServerRestarted
             | Self::EtcdRestarted
             | Self::ApiTooManyRequests
@@ -107,6 +106,8 @@ impl Fault {
             | Self::ContainerdRestarted
             | Self::LeaseDeleted
             | Self::LeaseEdited => 1,
+            // A node that is not ready is tainted, and then no target: its grant is withdrawn.
+            Self::KubeletStopped => 1,
             // Longer than a grant lives without its agent being able to renew it.
             Self::ApiServerAway => CAP,
             // The image that it was pulling, and the one that it had.

@@ -21,7 +21,7 @@ what containerd lists before and after. [`README.md`](README.md) tells how. `car
 const TAIL: &str = "
 *Fault lasted* ends when what was broken is there again: another leader, another agent, all kubelets ready. A Lease deleted or overwritten
 while its node pulls keeps its slot for a minute, in which the third node waits; an API server that is away for longer than a grant lives
-costs the pulls in flight, which end when nobody can renew their grants.
+costs the pulls in flight, which end when nobody can renew their grants; a node that is not ready is tainted and no target, which costs its own.
 ";
 
 /// Puts `all` into the JSON file in place of what it says of the same faults, and writes the page of its rows.
