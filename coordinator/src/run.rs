@@ -159,7 +159,7 @@ impl Reign {
         self.changed = false;
         self.index.settle(&mut self.world.cluster);
         let now = self.clock.now();
-        let World { cluster, leadership, memory } = &mut self.world;
+        let World { cluster, leadership, memory, .. } = &mut self.world;
         memory.observe(cluster, leadership.as_ref(), now);
         let plan: Plan = drop_planner::plan(&self.world, now);
         let took = self.clock.monotonic().since(began);

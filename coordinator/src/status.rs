@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use drop_crds::cached_image::{self as api, CachedImageStatus};
-use drop_planner::{Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, WaitingNodes};
+use drop_planner::{
+    Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, RegistryCheck, WaitingNodes,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use serde_json::Value;
 
 /// Fields that are left out when empty. A merge patch has to name them to clear them.
-const LEFT_OUT_WHEN_EMPTY: [&str; 8] = [
+const LEFT_OUT_WHEN_EMPTY: [&str; 9] = [
     "observedGeneration",
     "phase",
     "resolvedDigest",
@@ -16,8 +18,11 @@ const LEFT_OUT_WHEN_EMPTY: [&str; 8] = [
     "lastAttemptedAt",
     "failedNodes",
     "digests",
+    "registryCheck",
     "waiting",
 ];
+/// The same of `registryCheck`.
+const LEFT_OUT_OF_CHECK: &str = "earlierDigests";
 
 /// What is stored, as the planner thinks of it.
 #[must_use]
@@ -59,6 +64,15 @@ pub fn read(status: CachedImageStatus) -> ImageStatus {
             .map(|held| DigestNodes { digest: held.digest, nodes: count(held.nodes), newest: held.newest })
             .collect(),
         digests_total: count(status.digests_total),
+        // Without a time nobody knows how old it is: it was not written by us.
+        registry_check: status.registry_check.and_then(|check| {
+            Some(RegistryCheck {
+                reference: check.reference,
+                digest: check.digest,
+                at: check.at?.0,
+                earlier_digests: check.earlier_digests,
+            })
+        }),
         waiting: status
             .waiting
             .into_iter()
@@ -77,6 +91,9 @@ pub fn patch(status: &ImageStatus) -> Result<Value, serde_json::Error> {
     if let Value::Object(fields) = &mut value {
         for field in LEFT_OUT_WHEN_EMPTY {
             fields.entry(field).or_insert(Value::Null);
+        }
+        if let Some(Value::Object(check)) = fields.get_mut("registryCheck") {
+            check.entry(LEFT_OUT_OF_CHECK).or_insert(Value::Null);
         }
     }
     Ok(value)
@@ -124,6 +141,12 @@ fn write(status: &ImageStatus) -> CachedImageStatus {
             })
             .collect(),
         digests_total: int(status.digests_total),
+        registry_check: status.registry_check.as_ref().map(|check| api::RegistryCheck {
+            reference: check.reference.clone(),
+            digest: check.digest.clone(),
+            at: Some(meta::Time(check.at)),
+            earlier_digests: check.earlier_digests.clone(),
+        }),
         waiting: status
             .waiting
             .iter()
@@ -177,7 +200,7 @@ pub(crate) fn int(number: u32) -> i32 {
 #[cfg(test)]
 mod tests {
     use drop_planner::{
-        Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, WaitingNodes,
+        Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, RegistryCheck, WaitingNodes,
     };
     use jiff::Timestamp;
     use serde_json::Value;
@@ -210,6 +233,12 @@ mod tests {
             failed_nodes_total: 1,
             digests: vec![DigestNodes { digest: "sha256:0".to_owned(), nodes: 1, newest: true }],
             digests_total: 1,
+            registry_check: Some(RegistryCheck {
+                reference: "app:1".to_owned(),
+                digest: "sha256:0".to_owned(),
+                at: time,
+                earlier_digests: vec!["sha256:1".to_owned()],
+            }),
             waiting: vec![WaitingNodes { reason: "BackingOff".to_owned(), nodes: 1 }],
             conditions: vec![Condition {
                 kind: "Ready".to_owned(),
@@ -260,5 +289,16 @@ mod tests {
         status.conditions = vec![Condition { message: "m".repeat(2048), ..status.conditions[0].clone() }; 2];
         let bytes = patch(&status).unwrap().to_string().len();
         assert!((460_000..512 * 1024).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn a_patch_leaves_nothing_of_an_earlier_answer() {
+        let mut status = full();
+        let full = patch(&status).unwrap();
+        status.registry_check.as_mut().unwrap().earlier_digests.clear();
+        let without = patch(&status).unwrap();
+        for field in full["registryCheck"].as_object().unwrap().keys() {
+            assert!(without["registryCheck"].get(field).is_some(), "{field} would survive");
+        }
     }
 }

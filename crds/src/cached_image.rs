@@ -17,6 +17,8 @@ pub const MAX_FAILED_NODES: usize = 20;
 pub const MAX_DIGESTS: usize = 10;
 /// At most this many reasons are listed in [`CachedImageStatus::waiting`]: more than there are.
 pub const MAX_WAITING: usize = 30;
+/// At most this many digests are listed in [`RegistryCheck::earlier_digests`].
+pub const MAX_EARLIER_DIGESTS: usize = 10;
 
 /// What is wanted: a reference, on which nodes, and when.
 #[derive(Debug, Clone, Default, PartialEq, CustomResource, Serialize, Deserialize, JsonSchema)]
@@ -160,6 +162,11 @@ pub struct CachedImageStatus {
     pub digests: Vec<DigestNodes>,
     /// How many different digests nodes hold, listed or not.
     pub digests_total: i32,
+    /// What the registry said when the coordinator last asked it for the digest of the reference, on behalf of all nodes
+    /// that hold the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::plain::<RegistryCheck>")]
+    pub registry_check: Option<RegistryCheck>,
     /// Why the failing and the waiting nodes are not pulling it now, most nodes first. Every reason is listed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::bounded_list::<WaitingNodes, MAX_WAITING>")]
@@ -212,6 +219,26 @@ pub struct DigestNodes {
     pub nodes: i32,
     /// Whether it is the one that was seen last for the first time.
     pub newest: bool,
+}
+
+/// What a registry said about a reference. Nodes that hold one of these digests are confirmed by it, without a pull of
+/// their own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(transform = schema::without_defaults)]
+pub struct RegistryCheck {
+    /// The reference that was asked for. Once the spec says another, this tells nothing.
+    pub reference: String,
+    /// The manifest digest that the reference stands for.
+    pub digest: String,
+    /// When the registry last said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub at: Option<Time>,
+    /// Digests that it said earlier, latest first. At most 10 are listed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::bounded_list::<String, MAX_EARLIER_DIGESTS>")]
+    pub earlier_digests: Vec<String>,
 }
 
 /// One reason to wait and how many nodes it concerns.

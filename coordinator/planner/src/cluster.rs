@@ -20,6 +20,8 @@ pub struct World {
     pub leadership: Option<Leadership>,
     /// What this leader has itself seen. Bring it up to date with [`Memory::observe`] before each plan.
     pub memory: Memory,
+    /// Whether registries may be asked on behalf of all nodes.
+    pub checks: bool,
 }
 
 /// One leadership of this process.

@@ -50,6 +50,9 @@ impl fmt::Display for Plan {
         for status in &self.statuses {
             writeln!(f, "{status}")?;
         }
+        for check in &self.checks {
+            writeln!(f, "ask the registry for {} of {}", check.reference, check.image)?;
+        }
         for event in &self.events {
             let kind = match event.kind {
                 EventType::Normal => "normal",
@@ -177,6 +180,9 @@ impl fmt::Display for StatusWrite {
         conditions(f, &status.conditions)?;
         if let Some(digest) = &status.resolved_digest {
             write!(f, "\n  digest {digest}")?;
+        }
+        if let Some(check) = &status.registry_check {
+            write!(f, "\n  registry says {}", check.digest)?;
         }
         for failed in &status.failed_nodes {
             write!(f, "\n  failed {} {} x{}", failed.node, failed.reason, failed.attempts)?;

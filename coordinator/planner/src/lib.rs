@@ -27,6 +27,7 @@ pub mod waiting;
 
 mod backoff;
 mod catalog;
+mod checks;
 mod describe;
 mod fold;
 mod grants;
@@ -46,14 +47,18 @@ pub use cluster::{
     AgentPod, CachedImage, Cluster, Leadership, Node, PullPolicy, StoredCatalog, StoredPullSecrets, Taint,
     TaintEffect, Toleration, TolerationOperator, World,
 };
+pub use memory::checks::CheckOutcome;
 pub use memory::{Memory, WriteKey, WriteOutcome};
 pub use plan::{
-    ChildWrite, ChildWriteKind, CreateLease, DeleteLease, EventType, Issue, IssueKind, Plan, PlannedEvent,
-    PolicyIssues, SetEvent, SetStatusWrite, StatusWrite, Withdraw, WithdrawKind, WithdrawReason, plan,
+    Check, ChildWrite, ChildWriteKind, CreateLease, DeleteLease, EventType, Issue, IssueKind, Plan,
+    PlannedEvent, PolicyIssues, SetEvent, SetStatusWrite, StatusWrite, Withdraw, WithdrawKind,
+    WithdrawReason, plan,
 };
 pub use set::{
     CachedImageSet, Child, ChildSettings, ChildSpec, Discovery, DiscoveryState, SetImage, SetImages,
     SetPhase, SetStatus, WrittenImage, WrittenToleration,
 };
-pub use status::{Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, WaitingNodes};
+pub use status::{
+    Condition, ConditionStatus, DigestNodes, FailedNode, ImageStatus, Phase, RegistryCheck, WaitingNodes,
+};
 pub use waiting::{WaitReason, Waiting};

@@ -13,7 +13,7 @@ use crate::status::ImageStatus;
 use crate::survey::Survey;
 use crate::waiting::Waiting;
 use crate::wake::Wake;
-use crate::{catalog, fold, grants, holds, leases, pull_secrets, withdraw};
+use crate::{catalog, checks, fold, grants, holds, leases, pull_secrets, withdraw};
 
 /// Everything that is to be written now. Parts are independent of each other unless a field says otherwise.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,8 @@ pub struct Plan {
     pub set_statuses: Vec<SetStatusWrite>,
     /// New status of CachedImages.
     pub statuses: Vec<StatusWrite>,
+    /// Registries to ask, beside everything else and each once: nothing else waits for the answers.
+    pub checks: Vec<Check>,
     /// Events, each to be sent only after the status of its image in this plan was applied.
     pub events: Vec<PlannedEvent>,
     /// Why each waiting pair waits.
@@ -247,6 +249,19 @@ pub struct SetEvent {
     pub note: String,
 }
 
+/// A registry to ask which digest a reference stands for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Name of the CachedImage.
+    pub image: String,
+    /// Its uid.
+    pub uid: String,
+    /// What to ask for.
+    pub reference: String,
+    /// Names of its `imagePullSecrets`.
+    pub secrets: Vec<String>,
+}
+
 /// New status of a CachedImage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusWrite {
@@ -283,7 +298,7 @@ pub enum EventType {
 }
 
 impl Plan {
-    /// Whether it writes nothing.
+    /// Whether it writes nothing and asks nobody.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.create_leases.is_empty()
@@ -295,6 +310,7 @@ impl Plan {
             && self.children.is_empty()
             && self.set_statuses.is_empty()
             && self.statuses.is_empty()
+            && self.checks.is_empty()
             && self.events.is_empty()
     }
 }
@@ -336,6 +352,7 @@ pub fn plan(world: &World, now: Now) -> Plan {
         children: sets.children,
         set_statuses: sets.statuses,
         statuses,
+        checks: checks::plan(&survey, &wake),
         events,
         waiting: Waiting::of(&survey),
         wake_at: wake.earliest(),

@@ -71,6 +71,8 @@ pub struct ImageStatus {
     pub digests: Vec<DigestNodes>,
     /// How many different digests there are.
     pub digests_total: u32,
+    /// What the registry said when the coordinator last asked it for the digest of the reference.
+    pub registry_check: Option<RegistryCheck>,
     /// Why failing and waiting target nodes are not pulling it, most nodes first; has room for every reason.
     pub waiting: Vec<WaitingNodes>,
     /// [`READY`] and [`PULL_PROGRESS`].
@@ -122,6 +124,21 @@ pub struct DigestNodes {
     pub nodes: u32,
     /// Whether it is the newest.
     pub newest: bool,
+}
+
+/// What a registry said about a reference.
+///
+/// A node that holds one of these digests holds what the registry gave for the reference, though it has not asked itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegistryCheck {
+    /// The reference that was asked for: after an edit, this tells nothing.
+    pub reference: String,
+    /// The manifest digest that it stands for.
+    pub digest: String,
+    /// When the registry last said so.
+    pub at: Timestamp,
+    /// Digests that it said earlier, latest first; bounded.
+    pub earlier_digests: Vec<String>,
 }
 
 /// One reason to wait and how many target nodes it concerns.

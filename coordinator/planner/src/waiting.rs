@@ -35,6 +35,8 @@ pub enum WaitReason {
     LowDisk,
     /// The reference is newly listed, and the node may still say that it holds it.
     NotYetAnswered,
+    /// The node holds the image, and the coordinator asks the registry whether it is the right one.
+    CheckingRegistry,
     /// The last attempt failed.
     BackingOff {
         /// When the next may start.
@@ -86,6 +88,7 @@ impl WaitReason {
             Self::CatalogFull => "CatalogFull",
             Self::LowDisk => "LowDisk",
             Self::NotYetAnswered => "NotYetAnswered",
+            Self::CheckingRegistry => "CheckingRegistry",
             Self::BackingOff { .. } => "BackingOff",
             Self::EvictionBackoff { .. } => "EvictionBackoff",
             Self::NotAnswering { .. } => "NotAnswering",
@@ -124,6 +127,7 @@ impl WaitReason {
             | Self::CatalogFull
             | Self::LowDisk
             | Self::NotYetAnswered
+            | Self::CheckingRegistry
             | Self::NotAnswering { .. } => false,
         }
     }

@@ -114,6 +114,7 @@ fn without_nodes(survey: &Survey<'_>, facts: &ImageFacts<'_>, tally: &Tally<'_>)
             })
             .collect(),
         digests_total: count(facts.digests.held.len()),
+        registry_check: facts.check.answer().map(|answer| answer.check.clone()),
         waiting: waiting(tally),
         conditions: conditions::conditions(survey, facts, tally, phase),
     }
@@ -171,6 +172,7 @@ fn same_but_nodes(a: &ImageStatus, b: &ImageStatus) -> bool {
         && (a.last_pulled_at, a.last_attempted_at) == (b.last_pulled_at, b.last_attempted_at)
         && (a.failed_nodes_total, &a.failed_nodes) == (b.failed_nodes_total, &b.failed_nodes)
         && (a.digests_total, &a.digests) == (b.digests_total, &b.digests)
+        && a.registry_check == b.registry_check
         && a.waiting == b.waiting
         && a.conditions == b.conditions
 }

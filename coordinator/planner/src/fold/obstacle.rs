@@ -20,7 +20,7 @@ pub(super) fn is_all(tally: &Tally<'_>) -> bool {
 
 /// Whether waiting for this is part of an ordinary rollout.
 const fn passes(why: WaitReason) -> bool {
-    why.is_in_line() || matches!(why, WaitReason::NotYetAnswered)
+    why.is_in_line() || matches!(why, WaitReason::NotYetAnswered | WaitReason::CheckingRegistry)
 }
 
 /// An obstacle in words.

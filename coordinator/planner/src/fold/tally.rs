@@ -82,7 +82,7 @@ impl<'w> Tally<'w> {
             let entry = eventful.then(|| node.entry(&facts.image.uid, pair.reported)).flatten();
             let mut failed = false;
             if let Some(entry) = entry {
-                if let Some(failure) = &entry.failure {
+                if let Some(failure) = entry.failure.as_ref().filter(|_| pair.failing) {
                     failed = true;
                     tally.failures.push(FailingPair { node: pair.node, failure, cached: pair.cached });
                 }

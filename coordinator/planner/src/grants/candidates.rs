@@ -34,7 +34,7 @@ impl Candidate {
 pub(super) struct Queue(Vec<Candidate>);
 
 /// Numbers of the images in the order in which they are pulled.
-pub(super) fn pulling_order(survey: &Survey<'_>) -> Vec<usize> {
+pub(crate) fn pulling_order(survey: &Survey<'_>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..survey.images.len()).collect();
     // Numbers follow names, and the sort keeps their order.
     order.sort_by_key(|ix| survey.images.get(*ix).map(|facts| facts.image.priority));

@@ -23,6 +23,7 @@ use crate::survey::{Need, Survey};
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
 use crate::withdraw;
+pub(crate) use candidates::pulling_order;
 use candidates::{Candidate, Queue};
 
 /// From this delay on, one pass starts one node at most: a pass of its own comes when the delay is over.

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use drop_protocol::reference::registry_host;
 use drop_protocol::{Monotonic, Now};
 use jiff::Timestamp;
 
+use super::checks::CheckMemory;
 use crate::cluster::{CachedImage, Cluster};
 use crate::status::Phase;
 
@@ -18,15 +20,19 @@ const LONGEST: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(crate) struct ImageMemory {
     pub(crate) reference: String,
+    /// Host of its registry.
+    pub(crate) host: String,
     pub(crate) generation: i64,
     /// When this reference was first wanted; `None` if an earlier leader knew it.
     pub(crate) wanted_since: Option<Monotonic>,
-    /// Digests that nodes confirmed, oldest first.
+    /// Digests that nodes confirmed or the registry gave, oldest first.
     digests: Vec<Digest>,
     /// When a pull of it was last seen to succeed.
     pub(crate) success: Option<Monotonic>,
     /// The same by architecture of the node.
     pub(crate) success_on: BTreeMap<String, Monotonic>,
+    /// What was seen of checks against its registry.
+    pub(crate) check: CheckMemory,
     /// The latest confirmation by any node, not later than when it was seen.
     pub(crate) pulled_at: Option<Timestamp>,
     /// The latest end of an attempt on any node, not later than when it was seen.
@@ -55,7 +61,7 @@ pub(crate) fn observe(
     memory: &mut BTreeMap<String, ImageMemory>,
     bursts: &mut Bursts,
     cluster: &Cluster,
-    now: Monotonic,
+    now: Now,
 ) {
     let known = cluster.images.values().filter(|image| memory.contains_key(&image.uid)).count();
     if known < memory.len() {
@@ -66,14 +72,14 @@ pub(crate) fn observe(
     for image in cluster.images.values() {
         match memory.get_mut(&image.uid) {
             Some(seen) if seen.reference == image.reference => seen.observe(image),
-            Some(seen) => *seen = ImageMemory::new(image, Some(now)),
+            Some(seen) => *seen = ImageMemory::new(image, Some(now.monotonic)),
             None => {
                 let is_new = image.status.observed_generation.is_none();
-                let mut seen = ImageMemory::new(image, is_new.then_some(now));
+                let mut seen = ImageMemory::new(image, is_new.then_some(now.monotonic));
                 if is_new {
-                    bursts.note(image.policy.as_deref().unwrap_or_default(), now);
+                    bursts.note(image.policy.as_deref().unwrap_or_default(), now.monotonic);
                 }
-                seen.recall(image);
+                seen.recall(image, now);
                 memory.insert(image.uid.clone(), seen);
             }
         }
@@ -120,11 +126,13 @@ impl ImageMemory {
     fn new(image: &CachedImage, wanted_since: Option<Monotonic>) -> Self {
         Self {
             reference: image.reference.clone(),
+            host: registry_host(&image.reference),
             generation: image.generation,
             wanted_since,
             digests: Vec::new(),
             success: None,
             success_on: BTreeMap::new(),
+            check: CheckMemory::default(),
             pulled_at: None,
             attempted_at: None,
             was_ready: false,
@@ -132,11 +140,13 @@ impl ImageMemory {
         }
     }
 
-    /// Takes over the order of digests from an earlier leader's status.
-    fn recall(&mut self, image: &CachedImage) {
+    /// Takes over what the registry said, and the order of digests, from an earlier leader's status.
+    fn recall(&mut self, image: &CachedImage, now: Now) {
         let stored = &image.status;
+        self.check = CheckMemory::recall(stored.registry_check.as_ref(), &image.reference, now);
         if stored.observed_generation != Some(image.generation) {
             // It may be about another reference.
+            self.note_said();
             self.observe(image);
             return;
         }
@@ -145,7 +155,23 @@ impl ImageMemory {
             stored.digests.iter().rev().map(|held| &held.digest).filter(|digest| Some(*digest) != newest);
         let earlier = |digest: &String| Digest { digest: digest.clone(), tick: 0, only_by: None };
         self.digests = older.chain(newest).map(earlier).collect();
+        self.note_said();
         self.observe(image);
+    }
+
+    /// Gives what the registry said a place among the digests, if no node holds it.
+    fn note_said(&mut self) {
+        if let Some(answer) = &self.check.answer
+            && self.age_of(&answer.check.digest).is_none()
+        {
+            self.digests.push(Digest { digest: answer.check.digest.clone(), tick: answer.tick, only_by: None });
+        }
+    }
+
+    /// The registry gave this digest, at first in observation `tick`: of all that were seen it is the newest.
+    pub(super) fn given(&mut self, digest: &str, tick: u64) {
+        self.digests.retain(|seen| seen.digest != digest);
+        self.digests.push(Digest { digest: digest.to_owned(), tick, only_by: None });
     }
 
     fn observe(&mut self, image: &CachedImage) {

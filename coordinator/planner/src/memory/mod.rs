@@ -9,11 +9,13 @@
 //! | [`leases`] | since when a Lease is unchanged, its live grant, and slots that outlive their Lease |
 //! | [`pairs`] | when each pull, failure and eviction was first seen |
 //! | [`images`] | the order of digests, and the latest successes |
+//! | [`checks`] | what registries said, and when they may be asked again |
 //! | [`listing`] | since when the catalog lists a reference |
 //! | [`reported`] | what each node reports of each image, in a few bytes |
 //! | [`writes`] | issues under way, starts under each policy, and failed writes |
 //! | [`sets`] | writes to children of sets, and to the status of sets |
 
+pub(crate) mod checks;
 pub(crate) mod images;
 pub(crate) mod leases;
 pub(crate) mod listing;
@@ -51,6 +53,8 @@ pub struct Memory {
     /// By uid of the CachedImage.
     pub(crate) images: BTreeMap<String, ImageMemory>,
     pub(crate) bursts: Bursts,
+    /// Registry hosts that did not answer when they were asked for a digest.
+    pub(crate) check_hosts: checks::Hosts,
     /// When a pull from a registry host was last seen to succeed.
     pub(crate) host_success: BTreeMap<String, Monotonic>,
     pub(crate) listing: ListingMemory,
@@ -109,13 +113,14 @@ impl Memory {
         }
         self.tick += 1;
         self.observe_nodes(cluster, now.monotonic);
-        images::observe(&mut self.images, &mut self.bursts, cluster, now.monotonic);
+        images::observe(&mut self.images, &mut self.bursts, cluster, now);
         self.listing.observe(cluster, now.monotonic);
         if self.host_success.len() > cluster.images.len() {
             let hosts: BTreeSet<String> =
                 cluster.images.values().map(|image| registry_host(&image.reference)).collect();
             self.host_success.retain(|host, _| hosts.contains(host));
         }
+        self.forget_check_hosts(cluster);
         self.observe_leases(cluster, now);
         self.writes.forget_settled(cluster);
         self.sets.observe(cluster, now.monotonic);

@@ -111,6 +111,12 @@ impl Memory {
         let counts = first_sight || asked.is_some();
         let mut image = self.images.get_mut(uid).filter(|image| *image.reference == *entry.reference);
         let generation = image.as_ref().map_or(0, |image| image.generation);
+        let appears = entry.digest.is_some()
+            && entry.pulled_at.is_none()
+            && old.is_none_or(|old| old.pulled_at.is_some() || old.digest != entry.digest);
+        if let Some(image) = image.as_mut().filter(|_| appears && !first_sight) {
+            image.check.appeared = Some(now.monotonic);
+        }
         match entry.pulled_at {
             None => pair.pulled = None,
             Some(at)

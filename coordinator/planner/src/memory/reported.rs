@@ -127,6 +127,11 @@ impl Columns {
         }
     }
 
+    /// The number of this digest, if a node reports it.
+    pub(crate) fn number_of(&self, digest: &str) -> Option<u32> {
+        self.numbers.get(digest).copied()
+    }
+
     /// The digest of this number.
     pub(crate) fn digest(&self, number: u32) -> Option<&str> {
         let place = usize::try_from(number).ok()?.checked_sub(1)?;

@@ -52,19 +52,27 @@ impl Survey<'_> {
             let age = |digest: &str| memory.and_then(|memory| memory.age_of(digest));
             // Those that nobody got from the registry are the oldest; of these, what most nodes hold comes first.
             facts.digests.held.sort_by_key(|(digest, nodes)| std::cmp::Reverse((age(digest), *nodes)));
-            if facts.digests.held.len() < 2 {
+            let said = facts.check.answer();
+            if said.is_none() && facts.digests.held.len() < 2 {
                 continue;
             }
-            // One node alone must not make others ask again, whatever it claims: two have got it from the registry.
+            // One node alone must not make others ask again, whatever it claims: two have got it from the registry. Its
+            // own word may.
             let confirmed_by_two = |digest: &str| {
                 let confirmed = facts.pairs.iter().filter(|pair| pair.cached && pair.reported.confirmed);
                 let held = confirmed.filter_map(|pair| self.memory.columns.digest(pair.reported.digest()?));
                 held.filter(|held| *held == digest).take(2).count() == 2
             };
-            let newest =
+            let held =
                 facts.digests.held.iter().find(|(digest, nodes)| *nodes > 1 && confirmed_by_two(digest));
-            let Some((newest, _)) = newest.copied() else { continue };
-            let Some((place, newest_seen)) = age(newest) else { continue };
+            let counting =
+                held.map(|(digest, _)| *digest).into_iter().chain(said.map(|said| said.check.digest.as_str()));
+            let newest = counting.filter_map(|digest| Some((age(digest)?, digest))).max();
+            let Some(((place, newest_seen), newest)) = newest else { continue };
+            if facts.digests.held.iter().all(|(digest, _)| *digest == newest) {
+                continue;
+            }
+            let said_at = said.filter(|said| said.check.digest == newest).map(|said| said.at);
             let Some(pacing) = self.pacings.all.get(facts.pacing) else { continue };
             let follows = match facts.image.pull_policy {
                 ImagePullPolicy::Always => true,
@@ -79,9 +87,12 @@ impl Survey<'_> {
                 let held = pair.reported.digest().and_then(|digest| self.memory.columns.digest(digest));
                 let lags = held.is_some_and(|held| age(held).is_none_or(|(older, _)| older < place));
                 let pulled = node.pairs.and_then(|pairs| pairs.get(facts.image.uid.as_str())?.pulled);
-                let Some(pulled) = pulled.filter(|pulled| lags && pulled.tick <= newest_seen) else {
-                    continue;
+                let since = match pulled {
+                    Some(pulled) => (pulled.tick <= newest_seen).then_some(pulled.at),
+                    // It holds what the registry said before.
+                    None => said_at,
                 };
+                let Some(since) = since.filter(|_| lags) else { continue };
                 let judge = Judge {
                     image: facts.image,
                     pinned: facts.pinned,
@@ -90,12 +101,13 @@ impl Survey<'_> {
                     node,
                     reported: pair.reported,
                     listed: None,
+                    check: &facts.check,
                     answer_within: Duration::ZERO,
                     latest: 0,
                     now: self.now,
                     wake,
                 };
-                pair.need = judge.once_possible(pulled.at, true);
+                pair.need = judge.once_possible(since, true);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Images and nodes are numbered in the order of their names, and pairs refer to them by number: with thousands of
 //! nodes a plan looks at hundreds of thousands of pairs.
 
+pub(crate) mod checks;
 pub(crate) mod digests;
 pub(crate) mod nodes;
 mod pairs;
@@ -23,6 +24,7 @@ use crate::pull_secrets;
 use crate::targets;
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
+use checks::ImageCheck;
 use digests::{Count, Digests};
 use nodes::NodeFacts;
 use pairs::Judge;
@@ -53,6 +55,8 @@ pub(crate) struct ImageFacts<'w> {
     pub(crate) listed: Option<&'w Listed>,
     /// Agents may not read its Secrets yet.
     pub(crate) secrets_pending: bool,
+    /// What its registry said.
+    pub(crate) check: ImageCheck<'w>,
     /// Its targets, by number of the node.
     pub(crate) pairs: &'w mut [Pair],
     pub(crate) digests: Digests<'w>,
@@ -80,6 +84,8 @@ pub(crate) struct Pair {
     /// What the node last reported about the present reference.
     pub(crate) reported: Reported,
     pub(crate) cached: bool,
+    /// Its last attempt failed, and that still matters.
+    pub(crate) failing: bool,
     pub(crate) need: Need,
 }
 
@@ -125,14 +131,18 @@ impl<'w> Survey<'w> {
         let images: Vec<ImageFacts<'w>> = cluster
             .images
             .values()
-            .map(|image| ImageFacts {
-                image,
-                pacing: pacings.index(image.policy.as_deref()),
-                pinned: image.reference.contains('@'),
-                listed: world.memory.listing.of(&image.uid, &image.reference),
-                secrets_pending: pull_secrets::are_pending(cluster, image),
-                pairs: &mut [],
-                digests: Digests::default(),
+            .map(|image| {
+                let pinned = image.reference.contains('@');
+                ImageFacts {
+                    image,
+                    pacing: pacings.index(image.policy.as_deref()),
+                    pinned,
+                    listed: world.memory.listing.of(&image.uid, &image.reference),
+                    secrets_pending: pull_secrets::are_pending(cluster, image),
+                    check: ImageCheck::new(world, image, pinned),
+                    pairs: &mut [],
+                    digests: Digests::default(),
+                }
             })
             .collect();
         let by_uid = images.iter().enumerate().map(|(ix, facts)| (facts.image.uid.as_str(), ix)).collect();
@@ -174,6 +184,7 @@ impl<'w> Survey<'w> {
                     node,
                     reported: node.row.get(image).copied().unwrap_or_default(),
                     listed: facts.listed,
+                    check: &facts.check,
                     answer_within,
                     latest,
                     now: self.now,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use drop_protocol::failure::{Failure, FailureScope};
 use drop_protocol::{ImagePullPolicy, Monotonic, Now, ReportEntry};
 
+use super::checks::ImageCheck;
 use super::digests::Count;
 use super::nodes::NodeFacts;
 use super::{Need, Pair};
@@ -17,6 +18,8 @@ use crate::policy::Pacing;
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
 
+/// Of nodes that are to hold an image that has to be confirmed, some answer so soon if many hold it already.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// The longest that an evicted image waits before it is pulled again.
 const EVICTION_BACKOFF_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -31,6 +34,7 @@ pub(super) struct Judge<'a, 'w> {
     /// What the node last reported about the present reference.
     pub(super) reported: Reported,
     pub(super) listed: Option<&'w Listed>,
+    pub(super) check: &'a ImageCheck<'w>,
     pub(super) answer_within: Duration,
     /// Generation of the catalog: nobody has answered a later one.
     pub(super) latest: u64,
@@ -59,8 +63,13 @@ impl<'w> Judge<'_, 'w> {
         self.reported.eventful.then(|| self.node.entry(&self.image.uid, self.reported))?
     }
 
-    /// The failure of the last attempt.
+    /// The failure of the last attempt, if it still matters.
     pub(super) fn failing(&self) -> Option<(&'w Failure, &'w FailureSeen)> {
+        self.failed().filter(|(failure, seen)| !self.check.outdates(self.reported, failure, seen.at))
+    }
+
+    /// The failure of the last attempt.
+    fn failed(&self) -> Option<(&'w Failure, &'w FailureSeen)> {
         let failure = self.eventful()?.failure.as_ref()?;
         (!self.node.forgotten).then_some((failure, self.seen()?.failure.as_ref()?))
     }
@@ -74,13 +83,13 @@ impl<'w> Judge<'_, 'w> {
         // Most pairs are like this most of the time.
         let settled = cached && self.node.grant.is_none() && self.pacing.repull.is_none();
         let need = if settled { Need::Nothing } else { self.need(cached) };
-        Pair { node, reported: self.reported, cached, need }
+        Pair { node, reported: self.reported, cached, failing: self.failing().is_some(), need }
     }
 
     fn is_cached(&self) -> bool {
         self.reported.is_present()
             && !self.node.forgotten
-            && (!self.must_be_confirmed() || self.reported.confirmed)
+            && (!self.must_be_confirmed() || self.reported.confirmed || self.check.confirms(self.reported))
     }
 
     /// Whether being there is not enough.
@@ -99,6 +108,9 @@ impl<'w> Judge<'_, 'w> {
             return self.need_of_missing();
         }
         match self.recheck_since() {
+            Some(since) if self.check.is_awaited(since, self.wake) => {
+                Need::Waits(WaitReason::CheckingRegistry)
+            }
             Some(since) => self.once_possible(since, true),
             None => Need::Nothing,
         }
@@ -129,6 +141,11 @@ impl<'w> Judge<'_, 'w> {
         match self.presence() {
             Presence::Unknown(reason) => Need::Waits(reason),
             Presence::Wanting { .. } if never => Need::Waits(WaitReason::ErrImageNeverPull),
+            Presence::Wanting { since }
+                if self.reported.is_present() && self.check.is_awaited(since, self.wake) =>
+            {
+                Need::Waits(WaitReason::CheckingRegistry)
+            }
             Presence::Wanting { since } => self.once_possible(since, false),
             Presence::Present => Need::Nothing,
         }
@@ -149,12 +166,17 @@ impl<'w> Judge<'_, 'w> {
         if self.is_left_out() {
             return Presence::Unknown(WaitReason::ReportFull);
         }
-        // A pull confirms it whether it is there or not: nothing would be won by waiting for the answer.
-        let answered = self.must_be_confirmed()
+        // Without checks, a pull confirms it whether it is there or not: nothing would be won by waiting for the answer.
+        let answered = self.must_be_confirmed() && !self.check.possible
             || self.node.report.is_some_and(|report| {
                 (listed.generation..=self.latest.max(listed.generation)).contains(&report.catalog)
             });
-        let answered_by = asked.after(self.answer_within);
+        let within = if self.must_be_confirmed() && !self.check.has_appeared() {
+            self.answer_within.min(FIRST_ANSWER)
+        } else {
+            self.answer_within
+        };
+        let answered_by = asked.after(within);
         if answered {
             Presence::Wanting { since: asked }
         } else if self.wake.ahead(answered_by) {
@@ -178,13 +200,22 @@ impl<'w> Judge<'_, 'w> {
         if self.pinned || self.image.pull_policy == ImagePullPolicy::Never {
             return None;
         }
-        let (seen_at, age) = match self.seen().and_then(|seen| seen.pulled) {
-            Some(pulled) => (pulled.at, pulled.age),
-            // Never checked: it may be as old as the wish for it.
-            None => (self.now.monotonic, elapsed(self.image.created, self.now.wall)),
+        let after = |(at, age): (Monotonic, Duration)| at.after(interval.saturating_sub(age));
+        let pulled = self.seen().and_then(|seen| seen.pulled).map(|pulled| (pulled.at, pulled.age));
+        let last = pulled.map(after).max(self.check.up_to_date(self.reported).map(after));
+        // Never confirmed: it may be as old as the wish for it.
+        let due = match last {
+            Some(due) => due,
+            None => after(self.wished()?),
         };
-        let due = seen_at.after(interval.saturating_sub(age));
         (!self.wake.ahead(due)).then_some(due)
+    }
+
+    /// When the catalog was first seen to list the image, and how old the wish for it was then.
+    fn wished(&self) -> Option<(Monotonic, Duration)> {
+        let at = self.listed?.at;
+        let age = elapsed(self.image.created, self.now.wall);
+        Some((at, age.saturating_sub(self.now.monotonic.since(at))))
     }
 
     /// Due since then, unless something that passes stands in the way.
@@ -222,7 +253,7 @@ impl<'w> Judge<'_, 'w> {
 
     /// When the next attempt may start after a failed one.
     fn failed_until(&self) -> Option<Monotonic> {
-        let (failure, seen) = self.failing()?;
+        let (failure, seen) = self.failed()?;
         if seen.generation != self.image.generation {
             return Some(seen.at);
         }

@@ -21,7 +21,8 @@ macro_rules! words {
 fn wait_reasons() -> Vec<&'static str> {
     words![WaitReason:
         InvalidSpec, PolicyNotFound, InvalidPolicy, ErrImageNeverPull, PullSecretsPending, LeasePending, AgentNotReady,
-        ReportUnreadable, ReportFull, CatalogFull, LowDisk, NotYetAnswered, BackingOff { until },
+        ReportUnreadable, ReportFull, CatalogFull, LowDisk, NotYetAnswered, CheckingRegistry,
+        BackingOff { until },
         EvictionBackoff { until }, NotAnswering { until }, WaitingForProbe, WaitingForPlatformProbe,
         WaitingForRegistryProbe, WaitingForNodeProbe, NodeBusy, WaitingForSlot, MinDelay { until },
     ]

@@ -4,6 +4,7 @@
 
 mod cached;
 mod cap_and_delay;
+mod checks;
 mod documented;
 mod election;
 mod failures;

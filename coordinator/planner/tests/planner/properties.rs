@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use drop_planner::CheckOutcome;
 use drop_planner::memory::WriteOutcome;
 use drop_planner::plan::{Issue, IssueKind};
 use drop_protocol::Monotonic;
@@ -28,6 +29,10 @@ enum Event {
     Pulled(usize, usize),
     Failed(usize, usize, usize),
     Evicted(usize, usize),
+    /// The node holds the image without having confirmed it.
+    Present(usize, usize),
+    /// From now on the registry says something else of the image, or nothing.
+    Registry(usize, usize),
     DeleteLease(usize),
     AgentReady(usize, bool),
     Replace(usize),
@@ -49,6 +54,8 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (n.clone(), i.clone()).prop_map(|(n, i)| Event::Pulled(n, i)),
         2 => (n.clone(), i.clone(), 0..4_usize).prop_map(|(n, i, s)| Event::Failed(n, i, s)),
         1 => (n.clone(), i.clone()).prop_map(|(n, i)| Event::Evicted(n, i)),
+        3 => (n.clone(), i.clone()).prop_map(|(n, i)| Event::Present(n, i)),
+        2 => (i.clone(), 0..6_usize).prop_map(|(i, answer)| Event::Registry(i, answer)),
         1 => n.clone().prop_map(Event::DeleteLease),
         1 => (n.clone(), any::<bool>()).prop_map(|(n, r)| Event::AgentReady(n, r)),
         1 => n.prop_map(Event::Replace),
@@ -75,6 +82,7 @@ struct Checked {
 impl Checked {
     fn new() -> Self {
         let mut rig = Rig::new();
+        rig.world.checks = true;
         let mut caps = BTreeMap::new();
         for node in NODES {
             rig.node(node, |_| {});
@@ -211,6 +219,22 @@ impl Checked {
             }
             Event::Evicted(n, i) if has_lease(&self.rig, n) && self.has_image(i) => {
                 self.rig.evicted(NODES[n], IMAGES[i]);
+            }
+            Event::Present(n, i) if has_lease(&self.rig, n) && self.has_image(i) => {
+                let digest = format!("sha256:{}", self.digests / 5);
+                self.rig.entry(NODES[n], IMAGES[i], |entry| {
+                    entry.digest = Some(digest.into());
+                    entry.pulled_at = None;
+                });
+            }
+            Event::Registry(i, answer) if self.has_image(i) => {
+                let outcome = match answer {
+                    0 => CheckOutcome::Unknown,
+                    1 => CheckOutcome::Unavailable { retry_after: None },
+                    2 => CheckOutcome::Unavailable { retry_after: Some(100 * SECOND) },
+                    _ => CheckOutcome::Digest(format!("sha256:{}", self.digests / 5)),
+                };
+                self.rig.registry_says(IMAGES[i], outcome);
             }
             Event::DeleteLease(n) => self.delete_lease(NODES[n]),
             Event::AgentReady(n, ready) => self.rig.agent_ready(NODES[n], ready),

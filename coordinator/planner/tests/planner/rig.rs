@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use drop_planner::CheckOutcome;
 use drop_planner::cluster::{
     AgentPod, CachedImage, Leadership, Node, PullPolicy, StoredCatalog, StoredPullSecrets, World,
 };
 use drop_planner::memory::WriteOutcome;
 use drop_planner::plan::{
-    ChildWrite, Issue, IssueKind, Plan, PlannedEvent, SetStatusWrite, StatusWrite, Withdraw, WithdrawKind,
-    plan,
+    Check, ChildWrite, Issue, IssueKind, Plan, PlannedEvent, SetStatusWrite, StatusWrite, Withdraw,
+    WithdrawKind, plan,
 };
 use drop_planner::status::ImageStatus;
 use drop_protocol::failure::{Failure, FailureReason, FailureScope};
@@ -36,6 +37,10 @@ pub(crate) struct Rig {
     pub(crate) child_writes: Vec<(Monotonic, ChildWrite)>,
     /// Every status of a set that was written.
     pub(crate) set_statuses: Vec<SetStatusWrite>,
+    /// What registries say when they are asked for a reference; asked for any other, they never answer.
+    pub(crate) registry: BTreeMap<String, CheckOutcome>,
+    /// Every check: when, of which reference.
+    pub(crate) checked: Vec<(Monotonic, String)>,
 }
 
 impl Rig {
@@ -51,6 +56,8 @@ impl Rig {
             statuses: Vec::new(),
             child_writes: Vec::new(),
             set_statuses: Vec::new(),
+            registry: BTreeMap::new(),
+            checked: Vec::new(),
         };
         rig.elect(1);
         rig
@@ -222,6 +229,9 @@ impl Rig {
             self.world.memory.status_written(&write.image, self.now);
             self.statuses.push(write.clone());
         }
+        for check in &plan.checks {
+            self.check(check);
+        }
         self.events.extend(plan.events.iter().cloned());
     }
 
@@ -252,6 +262,20 @@ impl Rig {
             report_error: None,
         };
         self.world.cluster.leases.insert(node.to_owned(), Arc::new(lease));
+    }
+
+    fn check(&mut self, check: &Check) {
+        self.checked.push((self.now.monotonic, check.reference.clone()));
+        self.world.memory.check_sent(&check.uid, &check.reference, self.now);
+        if let Some(outcome) = self.registry.get(&check.reference).cloned() {
+            self.world.memory.check_settled(&check.uid, &check.reference, outcome, self.now);
+        }
+    }
+
+    /// From now on the registry says this when it is asked for the image's reference.
+    pub(crate) fn registry_says(&mut self, image: &str, outcome: CheckOutcome) {
+        let reference = self.world.cluster.images[image].reference.clone();
+        self.registry.insert(reference, outcome);
     }
 
     fn apply_withdraw(&mut self, withdraw: &Withdraw) {
