@@ -191,6 +191,7 @@ impl Simulation {
             }
             Message::Answer(call, answer) => self.agent_answered(machine, call, answer),
             Message::TimedOut(call) => self.agent_answered(machine, call, Answer::Unavailable),
+            Message::Checked(..) => {}
         }
     }
 

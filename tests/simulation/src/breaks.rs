@@ -34,6 +34,8 @@ pub enum Break {
     DropStatus,
     /// Status says Ready whatever the nodes report (invariant 5).
     AlwaysReady,
+    /// Where a registry gives no answer, coordinators take a node's word for one (invariant 5).
+    InventAnswers,
     /// Agents write a heartbeat while idle (invariant 6).
     Heartbeat,
 }
@@ -53,7 +55,7 @@ impl Break {
             Self::NoDelay => 2,
             Self::NoPresence | Self::NeverWakes => 3,
             Self::NeverMarkWithdrawn | Self::IssueUnwanted => 4,
-            Self::DropStatus | Self::AlwaysReady => 5,
+            Self::DropStatus | Self::AlwaysReady | Self::InventAnswers => 5,
             Self::Heartbeat => 6,
         }
     }

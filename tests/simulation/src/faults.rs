@@ -217,7 +217,8 @@ impl Simulation {
                 let reference = self.any_reference();
                 let host = &mut self.machines[machine];
                 if let Ok(published) = self.registry.resolve(&reference, &host.runtime.architecture) {
-                    host.runtime.images.insert(reference, published.digest.clone());
+                    let digest = host.runtime.served(published).clone();
+                    host.runtime.images.insert(reference, digest);
                     self.images_changed(machine);
                 }
             }
@@ -241,7 +242,7 @@ impl Simulation {
                 if let Some(published) = self.registry.images.get_mut(&reference)
                     && !reference.contains('@')
                 {
-                    published.digest = digest;
+                    published.before = Some(std::mem::replace(&mut published.digest, digest));
                 }
             }
             Fault::EditImage => self.edit_image(),
@@ -335,6 +336,10 @@ impl Simulation {
         self.weather = crate::network::Weather::default();
         self.pauses = 0.0;
         self.mishaps = 0.0;
+        // Where coordinators can't reach registries at all, that is how it stays.
+        if self.checks_lost < 1.0 {
+            self.checks_lost = 0.0;
+        }
         self.api.down = false;
         self.registry.hosts.clear();
         self.checker.calm_since = Some(self.now);

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use drop_planner::CheckOutcome;
+
 /// What is wrong with one published image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageFault {
@@ -17,6 +19,8 @@ pub enum ImageFault {
 pub struct Published {
     /// Manifest digest that the reference stands for now.
     pub digest: String,
+    /// What it stood for before, and still does in mirrors that lag.
+    pub before: Option<String>,
     /// Architectures that it exists for.
     pub architectures: BTreeSet<String>,
     /// How long an ordinary node needs to fetch it.
@@ -57,6 +61,22 @@ impl Registry {
     pub fn new_digest(&mut self) -> String {
         self.digests += 1;
         format!("sha256:{:064x}", self.digests)
+    }
+
+    /// What a HEAD of the manifest tells.
+    #[must_use]
+    pub fn head(&self, reference: &str) -> CheckOutcome {
+        let host = drop_protocol::reference::registry_host(reference);
+        let retry_after = match self.hosts.get(&host) {
+            None => {
+                let published = self.images.get(reference).filter(|published| published.fault.is_none());
+                let digest = published.map(|published| published.digest.clone());
+                return digest.map_or(CheckOutcome::Unknown, CheckOutcome::Digest);
+            }
+            Some(HostFault::RateLimited(seconds)) => Some(Duration::from_secs((*seconds).into())),
+            Some(HostFault::Down | HostFault::Failing) => None,
+        };
+        CheckOutcome::Unavailable { retry_after }
     }
 
     /// What a client on a node of this architecture gets.

@@ -79,8 +79,13 @@ fn whole(seed: u64, options: Options) -> Result<Outcome, Violation> {
     converge(&mut simulation)?;
     settle(&mut simulation)?;
     simulation.tell("          quiet");
-    let quiet = simulation.now;
+    let (quiet, checks) = (simulation.now, simulation.checks_sent);
     simulation.run_until(quiet + QUIET)?;
+    if simulation.checks_sent > checks {
+        let what =
+            format!("{} questions to registries while nothing changed", simulation.checks_sent - checks);
+        return Err(Violation { invariant: 6, at: simulation.now, what });
+    }
     if let Some(write) = simulation.disturbance(quiet) {
         let what = format!("{:?} wrote while nothing changed: {}", write.writer, write.what);
         return Err(Violation { invariant: 6, at: write.at, what });

@@ -10,7 +10,7 @@ use drop_agent_step::{Inventory, PullId};
 use drop_protocol::reference::{Reference, normalise};
 
 use crate::clock::Time;
-use crate::registry::Registry;
+use crate::registry::{Published, Registry};
 
 /// Names one pull of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +58,10 @@ pub struct Runtime {
     pub free_percent: u8,
     /// `amd64` or `arm64`.
     pub architecture: String,
+    /// It pulls through a mirror that lags behind its registry for ever.
+    pub lags: bool,
+    /// How many digests of its own invention it has listed for what it pulled; `None`: it is sane.
+    pub nonsense: Option<u64>,
     /// Fetches take this many times as long as on an ordinary node, in percent.
     pub slowness: u32,
 }
@@ -75,6 +79,8 @@ impl Runtime {
             down: false,
             free_percent: 60,
             architecture: architecture.to_owned(),
+            lags: false,
+            nonsense: None,
             slowness: 100,
         }
     }
@@ -93,7 +99,7 @@ impl Runtime {
             (Some(Course::Stuck), _) => (Course::Stuck, None),
             (_, Err((code, text))) => (Course::Fail(code, text), Some(Duration::from_millis(250))),
             (Some(course), Ok(published)) => (course, Some(published.fetch / 2)),
-            (None, Ok(published)) if self.images.get(&reference) == Some(&published.digest) => {
+            (None, Ok(published)) if self.images.get(&reference) == Some(self.served(published)) => {
                 // Only the manifest is asked for.
                 (Course::Fetch, Some(Duration::from_millis(120)))
             }
@@ -114,10 +120,23 @@ impl Runtime {
             Course::Stuck => Err((4, "context deadline exceeded".to_owned())),
             // A registry that fails in mid-pull fails the pull.
             Course::Fetch => registry.resolve(&pull.reference, &self.architecture).map(|published| {
-                self.images.insert(pull.reference, published.digest.clone());
-                published.digest.clone()
+                let digest = match &mut self.nonsense {
+                    Some(invented) if !pull.reference.contains('@') => {
+                        *invented += 1;
+                        format!("sha256:nonsense-{invented}")
+                    }
+                    _ => self.served(published).clone(),
+                };
+                self.images.insert(pull.reference, digest.clone());
+                digest
             }),
         })
+    }
+
+    /// The digest that a pull finds.
+    #[must_use]
+    pub fn served<'p>(&self, published: &'p Published) -> &'p String {
+        published.before.as_ref().filter(|_| self.lags).unwrap_or(&published.digest)
     }
 
     /// What CRI lists: tags, and for each image its name by digest.

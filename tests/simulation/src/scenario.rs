@@ -46,10 +46,20 @@ impl Simulation {
             trace,
             pauses: 0.0,
             mishaps: 0.0,
+            checks: true,
+            checks_lost: 0.0,
+            checks_sent: 0,
+            baked_in: Vec::new(),
             pull_changes: 0,
             counter: 0,
         };
         simulation.publish();
+        simulation.checks = simulation.rng.u32(0..10) > 0;
+        simulation.checks_lost = [0.0, 0.0, 0.3, 1.0][simulation.rng.usize(0..4)];
+        if simulation.rng.bool() {
+            // All machines come from one template.
+            simulation.baked_in = (0..simulation.rng.u32(1..5)).map(|_| simulation.any_reference()).collect();
+        }
         for _ in 0..simulation.rng.u32(0..4) {
             simulation.add_policy();
         }
@@ -99,7 +109,8 @@ impl Simulation {
                         1 => self.seconds(3.0, 20.0),
                         _ => self.seconds(20.0, 80.0),
                     };
-                    let published = Published { digest: digest.clone(), architectures, fetch, fault };
+                    let published =
+                        Published { digest: digest.clone(), before: None, architectures, fetch, fault };
                     let by_digest = format!("{host}/team/app-{app}@{digest}");
                     self.registry.images.insert(by_digest, published.clone());
                     self.registry.images.insert(format!("{host}/team/app-{app}:{tag}"), published);
@@ -110,6 +121,10 @@ impl Simulation {
 
     /// A reference that a user might want.
     pub fn any_reference(&mut self) -> String {
+        // People want on all nodes what nodes come with, more often than chance would have it.
+        if !self.baked_in.is_empty() && self.rng.u32(0..3) == 0 {
+            return self.baked_in[self.rng.usize(0..self.baked_in.len())].clone();
+        }
         let references: Vec<String> = self.registry.images.keys().cloned().collect();
         // Digests are the rarer choice.
         loop {
@@ -162,11 +177,16 @@ impl Simulation {
         let architecture = if self.rng.u32(0..4) == 0 { "arm64" } else { "amd64" };
         let mut runtime = Runtime::new(architecture);
         runtime.slowness = self.rng.u32(50..200);
+        runtime.lags = self.rng.u32(0..8) == 0;
+        runtime.nonsense = (self.rng.u32(0..12) == 0).then_some(u64::try_from(index).unwrap_or(0) << 32);
+        let mut held = self.baked_in.clone();
         if self.rng.bool() {
             // Some images are baked in, or pulled by pods, before Drop comes.
-            let reference = self.any_reference();
+            held.push(self.any_reference());
+        }
+        for reference in held {
             if let Ok(published) = self.registry.resolve(&reference, architecture) {
-                runtime.images.insert(reference, published.digest.clone());
+                runtime.images.insert(reference, runtime.served(published).clone());
             }
         }
         let pool = if self.rng.bool() { "blue" } else { "green" };

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use drop_planner::CheckOutcome;
+
 use crate::agent::Machine;
 use crate::api::watch::Watch;
 use crate::api::{ApiServer, Change, Kind, Object, Snapshot};
@@ -36,6 +38,8 @@ pub enum Event {
     Resume(Client),
     /// The container of a machine's agent starts.
     AgentStart(usize),
+    /// A question reaches its registry.
+    CheckArrives(Client, u64, String),
     /// The kernel timer of a process fires, if it was not armed anew.
     KernelTimer(usize, u64, u64),
     /// SIGKILL at the end of the grace period.
@@ -73,6 +77,8 @@ pub enum Message {
     Answer(u64, Answer),
     /// A call has taken too long.
     TimedOut(u64),
+    /// What a registry said when it was asked by a call: coordinators only.
+    Checked(u64, CheckOutcome),
     /// A watch tells of a change.
     Heard(Change),
     /// A watch was opened anew and lists what there is of its kind (and name).
@@ -121,6 +127,14 @@ pub struct Simulation {
     pub pauses: f64,
     /// Chance that a pull goes wrong on the node itself.
     pub mishaps: f64,
+    /// Whether coordinators ask registries.
+    pub checks: bool,
+    /// Chance that a question to a registry gets no answer.
+    pub checks_lost: f64,
+    /// How many questions coordinators have asked registries.
+    pub checks_sent: u64,
+    /// References that every machine holds from the beginning.
+    pub baked_in: Vec<String>,
     /// How often a pull has begun or ended.
     pub pull_changes: u64,
     /// Number of the next process, call or other thing that needs one.
@@ -189,6 +203,7 @@ impl Simulation {
             Event::Reconnect(watch) => self.reconnect(watch),
             Event::Resume(client) => self.resume(client),
             Event::AgentStart(machine) => self.agent_start(machine),
+            Event::CheckArrives(client, call, reference) => self.check_arrives(client, call, &reference),
             Event::KernelTimer(machine, process, arm) => self.kernel_timer(machine, process, arm),
             Event::Kill(machine, process) => {
                 if self.machines[machine].agent.as_ref().is_some_and(|agent| agent.id == process) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use drop_planner::status::{PULL_PROGRESS, READY};
 use drop_planner::{
-    ConditionStatus, Issue, Phase, Plan, PlannedEvent, PolicyIssues, StatusWrite, Withdraw, WithdrawKind,
-    WriteKey, WriteOutcome, plan,
+    Check, ConditionStatus, Issue, Phase, Plan, PlannedEvent, PolicyIssues, StatusWrite, Withdraw,
+    WithdrawKind, WriteKey, WriteOutcome, plan,
 };
 use drop_protocol::lease::DEFAULT_DURATION;
 use drop_protocol::{Monotonic, NodeLease};
@@ -32,6 +32,7 @@ pub(super) enum Purpose {
     Write(WriteKey),
     Status(Box<StatusWrite>, Vec<PlannedEvent>),
     Event,
+    Check(Box<Check>),
 }
 
 /// The issues of one policy that are not sent yet.
@@ -49,7 +50,10 @@ impl Process {
     /// Whether something of the last plan is still under way.
     pub(super) fn busy(&self) -> bool {
         !self.queues.is_empty()
-            || self.calls.values().any(|purpose| !matches!(purpose, Purpose::Lead(_) | Purpose::Event))
+            || self
+                .calls
+                .values()
+                .any(|purpose| !matches!(purpose, Purpose::Lead(_) | Purpose::Event | Purpose::Check(_)))
     }
 }
 
@@ -144,6 +148,7 @@ impl Simulation {
                 Purpose::Write(WriteKey::Catalog),
             );
         }
+        self.send_checks(index, client, planned.checks);
         let mut events = planned.events;
         for mut write in planned.statuses {
             let (mine, others) = events.into_iter().partition(|event| event.image == write.image);
@@ -334,7 +339,7 @@ impl Simulation {
                     process.world.memory.write_failed(&WriteKey::Status(write.image), now);
                 }
             },
-            Purpose::Event => return,
+            Purpose::Event | Purpose::Check(_) => return,
         }
         if let Some(process) = self.process(index) {
             // The plan was made before this answer: look again.
@@ -376,6 +381,9 @@ fn describe(plan: &Plan) -> String {
     }
     if let Some(catalog) = &plan.catalog {
         add(format!("catalog {}", catalog.generation));
+    }
+    for check in &plan.checks {
+        add(format!("ask the registry for {} of {}", check.reference, check.image));
     }
     for write in &plan.statuses {
         let progress = write.status.condition(PULL_PROGRESS).map_or("", |c| c.reason.as_str());

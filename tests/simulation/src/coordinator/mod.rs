@@ -5,7 +5,9 @@
 //! | [`lead`] | the election, driven by the product's own state machine |
 //! | [`index`] | watch events and write responses folded into the planner's cluster |
 //! | [`execute`] | one plan, carried out once |
+//! | [`checks`] | questions to registries |
 
+mod checks;
 mod execute;
 mod index;
 mod lead;
@@ -84,7 +86,7 @@ impl Simulation {
             id,
             paused: false,
             inbox: VecDeque::new(),
-            world: World::default(),
+            world: World { checks: self.checks, ..World::default() },
             unlisted: Kind::ALL.into(),
             deaf_until: Time::ZERO,
             candidate: Candidate::new(id),
@@ -149,6 +151,7 @@ impl Simulation {
             Message::Heard(change) => self.coordinator_learns(index, change),
             Message::Relisted(kind, snapshot) => self.coordinator_relists(index, kind, &snapshot),
             Message::Answer(call, answer) => self.coordinator_answered(index, call, answer),
+            Message::Checked(call, outcome) => self.coordinator_checked(index, call, outcome),
             Message::TimedOut(call) => self.coordinator_answered(index, call, Answer::Unavailable),
             Message::Local(_) => {}
         }

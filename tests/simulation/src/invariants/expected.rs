@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use drop_planner::status::READY;
 use drop_planner::{
-    CachedImage, Cluster, ConditionStatus, ImageStatus, Node, Phase, PullPolicy, StatusWrite, TaintEffect,
-    Toleration, TolerationOperator,
+    CachedImage, Cluster, ConditionStatus, ImageStatus, Node, Phase, PullPolicy, RegistryCheck, StatusWrite,
+    TaintEffect, Toleration, TolerationOperator,
 };
 use drop_protocol::{ImagePullPolicy, NodeLease, ReportEntry};
 
@@ -45,13 +45,25 @@ fn entry<'a>(lease: Option<&'a NodeLease>, node: &Node, image: &CachedImage) -> 
     lease.report.as_ref()?.images.get(image.uid.as_str()).filter(|entry| *entry.reference == *image.reference)
 }
 
-/// Whether the node last reported the image as cached.
-fn reported_cached(lease: Option<&NodeLease>, node: &Node, image: &CachedImage) -> bool {
+/// Whether the node last reported the image as cached, or as what the registry said according to `check`.
+fn reported_cached(
+    lease: Option<&NodeLease>,
+    node: &Node,
+    image: &CachedImage,
+    check: Option<&RegistryCheck>,
+) -> bool {
     entry(lease, node, image).is_some_and(|entry| {
-        let confirmed = image.pull_policy != ImagePullPolicy::Always
-            || image.reference.contains('@')
-            || entry.pulled_at.is_some();
-        entry.digest.is_some() && confirmed
+        let said = |digest: &str| {
+            check.filter(|check| check.reference == image.reference).is_some_and(|check| {
+                check.digest == digest || check.earlier_digests.iter().any(|earlier| earlier == digest)
+            })
+        };
+        let must_be_confirmed =
+            image.pull_policy == ImagePullPolicy::Always && !image.reference.contains('@');
+        entry
+            .digest
+            .as_ref()
+            .is_some_and(|held| !must_be_confirmed || entry.pulled_at.is_some() || said(held))
     })
 }
 
@@ -68,9 +80,16 @@ impl Simulation {
         let Some(image) = cluster.images.get(&write.image).filter(|image| image.uid == write.uid) else {
             return;
         };
+        let check = write.status.registry_check.as_ref();
+        let never_said = check.and_then(|check| {
+            let said = |digest: &&String| {
+                self.checker.answers.contains(&(image.reference.clone(), (*digest).clone()))
+            };
+            std::iter::once(&check.digest).chain(&check.earlier_digests).find(|digest| !said(digest)).cloned()
+        });
         let cached = |node: &str| {
             let lease = cluster.leases.get(node).map(Arc::as_ref);
-            cluster.nodes.get(node).is_some_and(|node| reported_cached(lease, node, image))
+            cluster.nodes.get(node).is_some_and(|node| reported_cached(lease, node, image, check))
         };
         let claims = write.status.condition(READY).is_some_and(|ready| ready.status == ConditionStatus::True)
             || write.status.phase == Some(Phase::Ready);
@@ -81,6 +100,9 @@ impl Simulation {
         }
         if let (true, Some(node), false) = (claims, lacking, write.status.nodes_targeted == 0) {
             self.report(5, format!("{} was called Ready, but {node} is known to lack it", write.image));
+        }
+        if let Some(digest) = never_said {
+            self.report(5, format!("{}: no registry said that it stands for {digest}", write.image));
         }
         if let Some(node) = invented {
             self.report(5, format!("{} was called cached on {node}, which has not reported it", write.image));
@@ -132,7 +154,7 @@ impl Simulation {
         if image.pull_policy == ImagePullPolicy::Never || self.pullable(cluster, image, node).is_none() {
             return None;
         }
-        (!reported_cached(lease, node, image))
+        (!reported_cached(lease, node, image, image.status.registry_check.as_ref()))
             .then(|| format!("{pair}: can be pulled, is not cached ({held:?})"))
     }
 
@@ -151,7 +173,10 @@ fn wrong_status(cluster: &Cluster, image: &CachedImage) -> Option<String> {
     let targeted: Vec<&Arc<Node>> = targets(cluster, image).collect();
     let mut cached: Vec<&str> = targeted
         .iter()
-        .filter(|node| reported_cached(cluster.leases.get(&node.name).map(Arc::as_ref), node, image))
+        .filter(|node| {
+            let lease = cluster.leases.get(&node.name).map(Arc::as_ref);
+            reported_cached(lease, node, image, status.registry_check.as_ref())
+        })
         .map(|node| node.name.as_str())
         .collect();
     cached.sort_unstable();

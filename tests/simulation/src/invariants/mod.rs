@@ -55,6 +55,8 @@ pub struct Checker {
     pub calm_since: Option<Time>,
     /// Images as each coordinator first saw them: for a break only.
     pub first_views: BTreeMap<usize, BTreeMap<String, Arc<CachedImage>>>,
+    /// What registries said when coordinators asked them: reference and digest.
+    pub answers: BTreeSet<(String, String)>,
     issues: BTreeMap<GrantId, IssueRecord>,
     taken: BTreeMap<String, Vec<Taken>>,
     leases: BTreeMap<String, Arc<StoredLease>>,
