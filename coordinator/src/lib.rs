@@ -13,6 +13,7 @@
 //! | [`lead`] | who leads, and under which number |
 //! | [`run`] | the one loop of a leader |
 //! | [`execute`] | what is planned becomes requests, each attempted once |
+//! | [`check`] | beside that loop: asks registries which digest a tag stands for |
 //! | [`discover`] | beside that loop: asks the sources of DiscoveryPolicies, by `drop-discovery` |
 //! | [`status`], [`set_status`] | `status` of a CachedImage and of a CachedImageSet, domain type ↔ API type |
 //! | [`api`] | the clients, and what an answer to a write means |
@@ -23,6 +24,7 @@
 //! This crate must not decide anything about pulls: that is the planner's, which knows neither a client nor a clock.
 
 pub mod api;
+pub mod check;
 pub mod clock;
 pub mod discover;
 pub mod execute;

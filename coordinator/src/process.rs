@@ -1,5 +1,6 @@
 //! The process as a whole: what runs beside what, and in which order it ends.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::api::{self, Clients};
+use crate::check::ask::Means;
 use crate::clock::Clock;
 use crate::discover::Discoverer;
 use crate::http::{self, Pages};
@@ -30,6 +32,14 @@ pub enum Error {
     /// The pages can't be served.
     #[error(transparent)]
     Http(#[from] http::Error),
+    /// The certificate authorities of registries can't be used.
+    #[error("--registry-ca-file {}: {error}", path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: String,
+    },
     /// Signals can't be received.
     #[error("cannot receive signals: {0}")]
     Signal(#[from] std::io::Error),
@@ -65,6 +75,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         Arc::clone(&metrics),
         stopping.clone(),
     );
+    let means = settings.registry_checks.then(|| means(&settings)).transpose()?;
     let leader = Leader::new(
         clients,
         settings.pod_namespace,
@@ -74,6 +85,10 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         synced,
         stopping.clone(),
     );
+    let leader = match means {
+        Some(means) => leader.asking(means),
+        None => leader,
+    };
 
     let deciding = follow_terms(&leader, &discoverer, outlook, stopping, clock);
     tokio::pin!(deciding);
@@ -89,6 +104,20 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let _ = tokio::time::timeout(LAST_WRITES, &mut deciding).await;
     elector.release().await;
     Ok(())
+}
+
+/// How registries are reached.
+fn means(settings: &Settings) -> Result<Means, Error> {
+    let plain_http = settings.plain_http_registries.iter().cloned().collect();
+    let Some(path) = &settings.registry_ca_file else {
+        return Ok(Means { plain_http, ..Means::default() });
+    };
+    let unusable =
+        |error: &dyn std::fmt::Display| Error::Authorities { path: path.clone(), error: error.to_string() };
+    let authorities = Some(std::fs::read(path).map_err(|error| unusable(&error))?);
+    let means = Means { plain_http, authorities, ..Means::default() };
+    means.verify().map_err(|failure| unusable(&failure))?;
+    Ok(means)
 }
 
 /// Leads and discovers whenever a term is won, until that term ends. Returns when told to stop.

@@ -8,14 +8,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drop_planner::{Leadership, Plan, World, WriteOutcome};
-use drop_protocol::{Monotonic, NodeLease};
+use drop_planner::{Check, Leadership, Plan, World, WriteOutcome};
+use drop_protocol::{Monotonic, NodeLease, Now};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use kube::api::Api;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
 use crate::api::Clients;
+use crate::check::Checker;
+use crate::check::ask::Means;
 use crate::clock::Clock;
 use crate::execute::send::Permit;
 use crate::execute::{Note, Noted, Requests, Sender};
@@ -36,6 +39,7 @@ pub struct Leader {
     metrics: Arc<Metrics>,
     synced: watch::Sender<bool>,
     stopping: watch::Receiver<bool>,
+    means: Option<Arc<Means>>,
 }
 
 /// Why a pass or a wait was left.
@@ -58,7 +62,13 @@ impl Leader {
         synced: watch::Sender<bool>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        Self { clients, namespace, instance, clock, metrics, synced, stopping }
+        Self { clients, namespace, instance, clock, metrics, synced, stopping, means: None }
+    }
+
+    /// Has it ask registries which digests tags stand for.
+    #[must_use]
+    pub fn asking(self, means: Means) -> Self {
+        Self { means: Some(Arc::new(means)), ..self }
     }
 
     /// Leads for one term. Breaks when the process is to end.
@@ -81,6 +91,8 @@ struct Reign {
     index: Index,
     updates: BoxStream<'static, Update>,
     sender: Sender,
+    /// Asks registries, if anybody does.
+    checker: Option<Checker>,
     notes: mpsc::UnboundedReceiver<Note>,
     proof: Proof,
     stopping: watch::Receiver<bool>,
@@ -94,6 +106,11 @@ impl Reign {
         let (notes, noted) = mpsc::unbounded_channel();
         let stopping = leader.stopping.clone();
         let permit = Permit { proof: proof.clone(), stopping: stopping.clone() };
+        let checker = leader.means.as_ref().map(|means| {
+            let secrets = Api::namespaced(leader.clients.writing.clone(), &leader.namespace);
+            let metrics = Arc::clone(&leader.metrics);
+            Checker::new(secrets, Arc::clone(means), leader.clock, metrics, notes.clone())
+        });
         let sender = Sender::new(
             &leader.clients.writing,
             &leader.namespace,
@@ -106,12 +123,14 @@ impl Reign {
         Self {
             world: World {
                 leadership: Some(Leadership { epoch: term.epoch, since: term.since }),
+                checks: checker.is_some(),
                 ..World::default()
             },
             index: Index::default(),
             // New watches, so that everything is listed after the acquisition.
             updates: edge::everything(&leader.clients.watching, &leader.namespace),
             sender,
+            checker,
             notes: noted,
             proof,
             stopping,
@@ -161,17 +180,27 @@ impl Reign {
         let now = self.clock.now();
         let World { cluster, leadership, memory, .. } = &mut self.world;
         memory.observe(cluster, leadership.as_ref(), now);
-        let plan: Plan = drop_planner::plan(&self.world, now);
+        let mut plan: Plan = drop_planner::plan(&self.world, now);
         let took = self.clock.monotonic().since(began);
         self.metrics.planned(took);
         self.metrics.snapshot(Snapshot::of(&self.world.cluster, &plan.waiting));
         debug!(?took, waiting = plan.waiting.len(), empty = plan.is_empty(), "planned");
+        self.check(std::mem::take(&mut plan.checks), now);
         let wake_at = plan.wake_at;
         let (requests, failed) = Requests::build(plan, &self.world.cluster, self.sender.namespace());
         for key in &failed {
             self.world.memory.write_failed(key, now);
         }
         (requests, wake_at)
+    }
+
+    /// Asks registries. The answers come as notes, whenever they do.
+    fn check(&mut self, checks: Vec<Check>, now: Now) {
+        let Some(checker) = &mut self.checker else { return };
+        for check in checks {
+            self.world.memory.check_sent(&check.uid, &check.reference, now);
+            checker.ask(check);
+        }
     }
 
     /// Sends the requests, folding in whatever arrives meanwhile.
@@ -208,6 +237,10 @@ impl Reign {
             () = told_to_stop(&mut self.stopping) => return Err(Left::Stop),
             () = self.proof.ended() => return Err(Left::Term),
             () = moment => return Ok(true),
+            Some(note) = self.notes.recv() => {
+                self.take(note);
+                self.changed = true;
+            }
             Some(update) = self.updates.next() => self.fold(update),
         }
         Ok(false)
@@ -250,6 +283,9 @@ impl Reign {
             Noted::ChildSettled { write, outcome } => memory.child_settled(&write, outcome, at),
             Noted::CatalogWritten => memory.catalog_written(at),
             Noted::PullSecretsWritten => memory.pull_secrets_written(at),
+            Noted::CheckSettled { uid, reference, outcome } => {
+                memory.check_settled(&uid, &reference, outcome, at);
+            }
             Noted::Failed(key) => memory.write_failed(&key, at),
         }
     }

@@ -1,8 +1,9 @@
 //! What an administrator can set: flags, each with an environment variable beside it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum};
 use drop_protocol::names;
 
 /// Decides which nodes pull which images, and when.
@@ -16,6 +17,18 @@ pub struct Settings {
     /// Name of this Pod; begins the identity under which it leads.
     #[arg(long, env = "POD_NAME", default_value = "drop-coordinator")]
     pub pod_name: String,
+
+    /// Ask a registry once for all nodes that hold an image, instead of letting each of them pull to confirm it.
+    #[arg(long, env = "DROP_REGISTRY_CHECKS", default_value_t = true, action = ArgAction::Set)]
+    pub registry_checks: bool,
+
+    /// Registries, host and port, that the coordinator speaks to in plain http, separated by commas.
+    #[arg(long, env = "DROP_PLAIN_HTTP_REGISTRIES", value_delimiter = ',', value_parser = host)]
+    pub plain_http_registries: Vec<String>,
+
+    /// File with certificate authorities, PEM, that the coordinator trusts beside the system's when it asks registries.
+    #[arg(long, env = "DROP_REGISTRY_CA_FILE")]
+    pub registry_ca_file: Option<PathBuf>,
 
     /// Address for /healthz, /readyz and /metrics.
     #[arg(long, env = "DROP_LISTEN", default_value = "0.0.0.0:8080")]
@@ -49,6 +62,12 @@ impl Settings {
     }
 }
 
+/// A registry as references name it.
+fn host(text: &str) -> Result<String, &'static str> {
+    let is_host = !text.is_empty() && !text.contains('/') && !text.contains(char::is_whitespace);
+    is_host.then(|| text.to_owned()).ok_or("a host with its port is wanted, such as 10.0.0.1:5000")
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -58,6 +77,17 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn a_registry_is_named_as_references_name_it() {
+        use clap::Parser;
+        let parse = |hosts: &str| {
+            Settings::try_parse_from(["drop-coordinator", "--plain-http-registries", hosts])
+                .map(|settings| settings.plain_http_registries)
+        };
+        assert_eq!(parse("10.0.0.1:5000,r.test").unwrap(), ["10.0.0.1:5000", "r.test"]);
+        assert!(parse("http://10.0.0.1:5000").unwrap_err().to_string().contains("such as 10.0.0.1:5000"));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Credentials {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Authorities that are trusted instead of the system's, PEM.
     pub authorities: Option<Vec<u8>>,
+    /// Authorities that are trusted beside the others, PEM.
+    pub extra_authorities: Option<Vec<u8>>,
     /// Certificate and key of the client, PEM.
     pub identity: Option<Identity>,
     hidden: Vec<SecretString>,
@@ -54,6 +56,15 @@ pub struct Identity {
 }
 
 impl Credentials {
+    /// A user with a password.
+    #[must_use]
+    pub fn of_login(login: Login) -> Self {
+        let mut credentials = Self::default();
+        credentials.hide(login.password.expose_secret());
+        credentials.login = Some(login);
+        credentials
+    }
+
     /// Reads the data of the Secret called `name`. Keys that mean nothing here are left alone, empty ones count as unset.
     ///
     /// # Errors

@@ -89,12 +89,12 @@ impl Http {
     /// # Errors
     /// If the certificates or keys of `credentials` can't be used.
     pub fn new(home: &Url, credentials: &Credentials, limits: Limits) -> Result<Self, Failure> {
-        let tls = tls::config(credentials.authorities.as_deref(), None)?;
+        let authorities = credentials.authorities.as_deref();
+        let extra = credentials.extra_authorities.as_deref();
+        let tls = tls::config(authorities, extra, None)?;
         let foreign = client(tls.clone(), limits)?;
         let own = match &credentials.identity {
-            Some(identity) => {
-                client(tls::config(credentials.authorities.as_deref(), Some(identity))?, limits)?
-            }
+            Some(identity) => client(tls::config(authorities, extra, Some(identity))?, limits)?,
             None => foreign.clone(),
         };
         Ok(Self {

@@ -14,7 +14,7 @@ pub mod event;
 pub mod requests;
 pub mod send;
 
-use drop_planner::{ChildWrite, Issue, Withdraw, WriteKey, WriteOutcome};
+use drop_planner::{CheckOutcome, ChildWrite, Issue, Withdraw, WriteKey, WriteOutcome};
 use drop_protocol::{GrantId, Now};
 
 use crate::index::Written;
@@ -75,6 +75,15 @@ pub enum Noted {
     CatalogWritten,
     /// The Role by which agents read pull Secrets was written.
     PullSecretsWritten,
+    /// A question to a registry has ended.
+    CheckSettled {
+        /// Uid of the CachedImage.
+        uid: String,
+        /// What was asked for.
+        reference: String,
+        /// With what outcome.
+        outcome: CheckOutcome,
+    },
     /// Any other write was not, or perhaps not, applied.
     Failed(WriteKey),
     /// An answer holds a newer state of an object.

@@ -93,6 +93,11 @@ struct Pass {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Check {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
 }
@@ -125,6 +130,7 @@ pub struct Metrics {
     passes: Family<Pass, Counter>,
     plan_seconds: Histogram,
     writes: Family<Write, Counter>,
+    checks: Family<Check, Counter>,
     leader: Gauge,
     transitions: Gauge,
     active_pulls: Gauge,
@@ -165,6 +171,12 @@ impl Metrics {
         registry.register("plan_duration_seconds", "Time to decide, per pass", plan_seconds.clone());
         let writes = Family::default();
         registry.register("writes", "Writes to the API server", Clone::clone(&writes));
+        let checks = Family::default();
+        registry.register(
+            "registry_checks",
+            "Questions to registries which digest a tag stands for",
+            Clone::clone(&checks),
+        );
         let leader = Gauge::default();
         registry.register("leader", "1 while this process leads", leader.clone());
         let transitions = Gauge::default();
@@ -188,6 +200,7 @@ impl Metrics {
             passes,
             plan_seconds,
             writes,
+            checks,
             leader,
             transitions,
             active_pulls,
@@ -215,6 +228,11 @@ impl Metrics {
     /// A write has come to its end.
     pub fn write(&self, kind: WriteKind, outcome: WriteOutcome) {
         self.writes.get_or_create(&Write { kind, outcome }).inc();
+    }
+
+    /// A registry was asked for a digest, and this came of it: `Digest`, or why there is none.
+    pub fn check(&self, outcome: &'static str) {
+        self.checks.get_or_create(&Check { outcome }).inc();
     }
 
     /// Leadership was won (with its number) or lost.

@@ -96,6 +96,7 @@ fn moved() -> Metrics {
     metrics.planned(Duration::from_millis(3));
     metrics.executed(true);
     metrics.write(WriteKind::Issue, WriteOutcome::Applied);
+    metrics.check("Digest");
     metrics.leads(Some(7));
     metrics.withdrawn(WithdrawReason::Expired);
     let issue = issue();
@@ -153,6 +154,7 @@ fn everything_that_happens_shows_in_a_scrape() {
         "drop_reconcile_total{controller=\"coordinator\",result=\"success\"} 1",
         "drop_plan_duration_seconds_count 1",
         "drop_writes_total{kind=\"Issue\",outcome=\"Applied\"} 1",
+        "drop_registry_checks_total{outcome=\"Digest\"} 1",
         "drop_leader 1",
         "drop_leader_transitions 7",
         "drop_active_pulls 1",

@@ -23,7 +23,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 const SOON: Duration = Duration::from_secs(60);
 
 pub struct Stage {
-    client: kube::Client,
+    pub client: kube::Client,
     pub namespace: String,
     state: tempfile::TempDir,
     coordinator: Option<Child>,
@@ -103,6 +103,10 @@ impl Stage {
     }
 
     pub fn start_coordinator(&mut self) {
+        self.start_coordinator_with(&[]);
+    }
+
+    pub fn start_coordinator_with(&mut self, flags: &[&str]) {
         let listen = drop_devtools::sources::free_address().unwrap();
         self.listen = Some(listen);
         let log = std::fs::OpenOptions::new()
@@ -113,6 +117,7 @@ impl Stage {
         let child = Command::new(env!("CARGO_BIN_EXE_drop-coordinator"))
             .args(["--pod-namespace", &self.namespace, "--listen", &listen.to_string()])
             .args(["--log-level", "info,drop_coordinator=debug,drop_discovery=trace,reqwest=trace"])
+            .args(flags)
             .env("KUBECONFIG", kubeconfig())
             .stderr(log)
             .spawn()

@@ -13,9 +13,10 @@ use secrecy::ExposeSecret as _;
 use crate::credentials::Identity;
 use crate::failure::{Failure, Reason};
 
-/// A configuration that trusts `authorities` (PEM), or the system's if there are none.
+/// A configuration that trusts `authorities` (PEM), or the system's and `extra` (PEM) if there are none.
 pub(super) fn config(
     authorities: Option<&[u8]>,
+    extra: Option<&[u8]>,
     identity: Option<&Identity>,
 ) -> Result<Arc<ClientConfig>, Failure> {
     let provider = Arc::new(ring::default_provider());
@@ -25,10 +26,13 @@ pub(super) fn config(
                 .build()
                 .map_err(|error| invalid(format!("ca.crt cannot be used: {error}")))?
         }
-        None => match rustls_platform_verifier::Verifier::new(Arc::clone(&provider)) {
-            Ok(system) => Arc::new(system),
-            Err(_) => Arc::new(NobodyTrusted(Arc::clone(&provider))),
-        },
+        None => {
+            let extra = extra.map(|pem| certificates("ca.crt", pem)).transpose()?.unwrap_or_default();
+            match rustls_platform_verifier::Verifier::new_with_extra_roots(extra, Arc::clone(&provider)) {
+                Ok(system) => Arc::new(system),
+                Err(_) => Arc::new(NobodyTrusted(Arc::clone(&provider))),
+            }
+        }
     };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -129,15 +133,21 @@ mod tests {
 
     #[test]
     fn what_is_not_pem_is_told_by_its_key() {
-        let message = config(Some(b"nonsense"), None).unwrap_err().message;
+        let message = config(Some(b"nonsense"), None, None).unwrap_err().message;
         assert_eq!(message, "ca.crt holds no certificate in PEM form");
         let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert!(
-            config(Some(broken), None).unwrap_err().message.starts_with("ca.crt holds a bad certificate")
+            config(Some(broken), None, None)
+                .unwrap_err()
+                .message
+                .starts_with("ca.crt holds a bad certificate")
         );
         let identity = Identity { certificates: broken.to_vec(), key: SecretSlice::from(b"x".to_vec()) };
         assert!(
-            config(None, Some(&identity)).unwrap_err().message.starts_with("tls.key holds no private key")
+            config(None, None, Some(&identity))
+                .unwrap_err()
+                .message
+                .starts_with("tls.key holds no private key")
         );
     }
 }

@@ -1,0 +1,129 @@
+//! Nodes that a test speaks for: a Node, its agent's Pod, and what the agent would report.
+
+use std::sync::Arc;
+
+use drop_protocol::{NodeLease, Report, ReportEntry, names};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+
+use crate::stage::{Stage, eventually};
+
+/// The nodes of one test, and the CachedImage that they are the targets of.
+pub(crate) struct Crowd<'a> {
+    stage: &'a Stage,
+    nodes: Vec<String>,
+    image: String,
+}
+
+impl<'a> Crowd<'a> {
+    /// `count` nodes with ready agents, each with its Lease.
+    pub(crate) async fn join(stage: &'a Stage, count: usize) -> Self {
+        let nodes = (1..=count).map(|n| format!("{}-node-{n}", stage.namespace)).collect();
+        let crowd = Self { stage, nodes, image: format!("{}-image", stage.namespace) };
+        for node in &crowd.nodes {
+            crowd.join_one(node).await;
+        }
+        for node in &crowd.nodes {
+            eventually("the node has a Lease", async || crowd.leases().get_opt(node).await.unwrap()).await;
+        }
+        crowd
+    }
+
+    async fn join_one(&self, name: &str) {
+        let nodes: Api<Node> = Api::all(self.stage.client.clone());
+        let pods: Api<Pod> = Api::namespaced(self.stage.client.clone(), &self.stage.namespace);
+        let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": {
+            "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "crowd": self.stage.namespace,
+        } } });
+        nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+        let ready = Patch::Merge(
+            json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] } }),
+        );
+        nodes.patch_status(name, &PatchParams::default(), &ready).await.unwrap();
+        let agent = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": name, "labels": { "app.kubernetes.io/name": names::AGENT_APP } },
+            "spec": {
+                "nodeName": name, "automountServiceAccountToken": false, "tolerations": [{ "operator": "Exists" }],
+                "containers": [{ "name": "agent", "image": "none" }],
+            },
+        });
+        let agent: Pod = serde_json::from_value(agent).unwrap();
+        // The namespace is new: its ServiceAccount comes with some delay.
+        eventually("the agent's Pod", async || pods.create(&PostParams::default(), &agent).await.ok()).await;
+        pods.patch_status(name, &PatchParams::default(), &ready).await.unwrap();
+    }
+
+    fn leases(&self) -> Api<Lease> {
+        Api::namespaced(self.stage.client.clone(), &self.stage.namespace)
+    }
+
+    fn images(&self) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk(drop_crds::GROUP, drop_crds::VERSION, "CachedImage");
+        Api::all_with(self.stage.client.clone(), &ApiResource::from_gvk(&kind))
+    }
+
+    /// Creates a CachedImage of `image`, with further fields of its spec, and waits until agents know of it.
+    pub(crate) async fn want(&self, image: &str, fields: &Value) {
+        let mut spec =
+            json!({ "image": image, "tag": "1", "nodeSelector": { "crowd": self.stage.namespace } });
+        spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let object = json!({
+            "apiVersion": format!("{}/{}", drop_crds::GROUP, drop_crds::VERSION), "kind": "CachedImage",
+            "metadata": { "name": self.image }, "spec": spec,
+        });
+        let object = serde_json::from_value(object).unwrap();
+        self.images().create(&PostParams::default(), &object).await.unwrap();
+        let catalogs: Api<ConfigMap> = Api::namespaced(self.stage.client.clone(), &self.stage.namespace);
+        let line = format!("{image}:1");
+        eventually("the catalog lists it", async || {
+            let catalog = catalogs.get_opt(names::CATALOG).await.unwrap()?;
+            serde_json::to_string(&catalog.data).unwrap().contains(&line).then_some(())
+        })
+        .await;
+    }
+
+    /// Every node tells that it holds `digest` for `reference`, as an agent does that has not pulled it.
+    pub(crate) async fn all_hold(&self, reference: &str, digest: &str) {
+        let uid: Arc<str> = self.images().get(&self.image).await.unwrap().metadata.uid.unwrap().into();
+        for node in &self.nodes {
+            let lease = NodeLease::decode(&self.leases().get(node).await.unwrap()).unwrap();
+            let mut report = Report::empty(node);
+            let entry = ReportEntry {
+                reference: reference.into(),
+                digest: Some(digest.into()),
+                ..ReportEntry::default()
+            };
+            report.images.insert(Arc::clone(&uid), entry);
+            let patch = Patch::Merge(lease.report_patch(&report));
+            self.leases().patch(node, &PatchParams::default(), &patch).await.unwrap();
+        }
+    }
+
+    /// The status of the CachedImage.
+    pub(crate) async fn status(&self) -> Value {
+        self.images().get(&self.image).await.unwrap().data["status"].clone()
+    }
+
+    /// How many nodes have a grant.
+    pub(crate) async fn granted(&self) -> usize {
+        let mut granted = 0;
+        for node in &self.nodes {
+            let annotations = self.leases().get(node).await.unwrap().metadata.annotations;
+            granted += usize::from(annotations.is_some_and(|a| a.contains_key(names::GRANT_ANNOTATION)));
+        }
+        granted
+    }
+
+    /// Removes what is not in the stage's namespace.
+    pub(crate) async fn leave(self) {
+        self.images().delete(&self.image, &DeleteParams::default()).await.unwrap();
+        let nodes: Api<Node> = Api::all(self.stage.client.clone());
+        for node in &self.nodes {
+            nodes.delete(node, &DeleteParams::default()).await.unwrap();
+        }
+    }
+}
