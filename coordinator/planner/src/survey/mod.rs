@@ -190,12 +190,13 @@ impl<'w> Survey<'w> {
                     now: self.now,
                     wake,
                 };
-                if let Some((failure, seen)) = judge.failing()
+                let failing = judge.failing();
+                if let Some((failure, seen)) = failing
                     && let Some((at, _)) = seen.granted
                 {
                     self.failing.push(Failing { image, node: number, failure, at });
                 }
-                room.push(judge.pair(number, &mut digests));
+                room.push(judge.pair(number, failing.is_some(), &mut digests));
             }
             facts.digests = digests.finish(&self.memory.columns);
             targets.push(room.len() - before);

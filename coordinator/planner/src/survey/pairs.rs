@@ -75,7 +75,7 @@ impl<'w> Judge<'_, 'w> {
     }
 
     /// The pair with the node of this number.
-    pub(super) fn pair(&self, node: usize, digests: &mut Count) -> Pair {
+    pub(super) fn pair(&self, node: usize, failing: bool, digests: &mut Count) -> Pair {
         let cached = self.is_cached();
         if let Some(digest) = self.reported.digest().filter(|_| cached) {
             digests.add(digest);
@@ -83,7 +83,7 @@ impl<'w> Judge<'_, 'w> {
         // Most pairs are like this most of the time.
         let settled = cached && self.node.grant.is_none() && self.pacing.repull.is_none();
         let need = if settled { Need::Nothing } else { self.need(cached) };
-        Pair { node, reported: self.reported, cached, failing: self.failing().is_some(), need }
+        Pair { node, reported: self.reported, cached, failing, need }
     }
 
     fn is_cached(&self) -> bool {
