@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use drop_protocol::catalog::ANSWER_MARGIN;
 use drop_protocol::failure::{Classified, cut};
 use drop_protocol::names::FAILURE_TEXT_MAX_BYTES;
 use drop_protocol::reference::normalise;
@@ -77,7 +78,8 @@ impl Known {
             let listed = catalog.wanted.get(reference).is_some_and(|uids| uids.contains(uid));
             !listed && keep.iter().any(|image| image.uid == *uid)
         });
-        let answer_at = now.monotonic.after(spread(node, catalog.generation, catalog.answer_within));
+        let window = catalog.answer_within.saturating_sub(ANSWER_MARGIN);
+        let answer_at = now.monotonic.after(spread(node, catalog.generation, window));
         let mut before = std::mem::take(&mut self.wanted);
         for (reference, uids) in &catalog.wanted {
             for uid in uids {

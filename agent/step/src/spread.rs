@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-/// A moment within the first three quarters of `within`, derived from the node's name and `salt`. The last quarter is
-/// left for the write to arrive.
-pub(crate) fn spread(node: &str, salt: u64, within: Duration) -> Duration {
-    let window = u64::try_from(within.as_millis()).unwrap_or(u64::MAX) / 4 * 3;
+/// A moment within `window`, derived from the node's name and `salt`.
+pub(crate) fn spread(node: &str, salt: u64, window: Duration) -> Duration {
+    let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
     if window == 0 {
         return Duration::ZERO;
     }
@@ -29,7 +28,7 @@ mod tests {
 
     #[test]
     fn nodes_answer_at_different_moments_within_the_time() {
-        let within = Duration::from_secs(27);
+        let within = Duration::from_secs(25);
         let mut moments: Vec<Duration> = (0..5000).map(|n| spread(&format!("node-{n}"), 7, within)).collect();
         assert!(moments.iter().all(|moment| *moment < within));
         moments.sort();

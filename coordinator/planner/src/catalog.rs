@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use drop_protocol::Catalog;
-use drop_protocol::catalog::ANSWER_WITHIN_MOST;
+use drop_protocol::catalog::{ANSWER_MARGIN, ANSWER_WITHIN_MOST};
 
 use crate::cluster::{CachedImage, StoredCatalog, World};
 use crate::memory::WriteKey;
@@ -28,7 +28,7 @@ const FAR_MORE: u32 = 4;
 /// How long agents may take to answer a newly listed reference.
 pub(crate) fn answer_within(world: &World) -> Duration {
     let nodes = world.cluster.nodes.values().filter(|node| targets::can_hold_images(node)).count();
-    let time = Duration::from_millis(2000 + u64::try_from(nodes).unwrap_or(u64::MAX).saturating_mul(5));
+    let time = ANSWER_MARGIN + Duration::from_millis(u64::try_from(nodes).unwrap_or(u64::MAX).saturating_mul(5));
     time.min(ANSWER_WITHIN_MOST)
 }
 

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// The end of [`Catalog::answer_within`], left for answers to arrive.
+pub const ANSWER_MARGIN: Duration = Duration::from_secs(2);
+
 /// Which references are wanted, and by which CachedImages.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalog {
     /// Grows with every change of [`Self::wanted`].
     pub generation: u64,
-    /// Agents that hold a newly listed reference answer at a moment of their own within this time.
+    /// Agents that hold a newly listed reference answer within this time, each at a moment of its own, the last
+    /// [`ANSWER_MARGIN`] before its end.
     pub answer_within: Duration,
     /// Reference as written by the user → uids of the CachedImages that want it.
     pub wanted: BTreeMap<String, BTreeSet<String>>,
