@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use drop_agent_step::{Input, WriteResult};
+use drop_credentials::docker_config::SecretData;
 use drop_protocol::{Catalog, Epoch, NodeLease, names};
 use futures::future::LocalBoxFuture;
 use futures::stream::{LocalBoxStream, select};
@@ -16,7 +17,6 @@ use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 use tracing::{debug, info, warn};
 
-use crate::credentials::docker_config::SecretData;
 use crate::parts::{Api, SecretError};
 use crate::told::Told;
 
@@ -180,18 +180,13 @@ impl Api for KubeApi {
         let (secrets, name) = (self.secrets.clone(), name.to_owned());
         Box::pin(async move {
             let answer = tokio::time::timeout(REQUEST_TIMEOUT, secrets.get(&name)).await;
-            let secret = match answer {
+            match answer {
                 Err(_) => Err(SecretError::Unknown("the API server did not answer in time".to_owned())),
                 Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(SecretError::Denied),
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(SecretError::Missing),
                 Ok(Err(error)) => Err(SecretError::Unknown(chain(&error))),
-                Ok(Ok(secret)) => Ok(secret),
-            }?;
-            let data = secret.data.unwrap_or_default().into_iter();
-            Ok(SecretData {
-                kind: secret.type_.unwrap_or_default(),
-                data: data.map(|(key, content)| (key, content.0.into())).collect(),
-            })
+                Ok(Ok(secret)) => Ok(secret.into()),
+            }
         })
     }
 }

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use drop_agent_step::{Input, WriteResult};
+use drop_credentials::docker_config::{Invalid, SecretData};
 use drop_cri::Credentials;
 use drop_protocol::{Epoch, Monotonic, NodeLease, Now};
 use futures::future::LocalBoxFuture;
 use futures::stream::LocalBoxStream;
 
-use crate::credentials::docker_config::{Invalid, SecretData};
 use crate::credentials::provider::Providers;
 
 /// Everything that one agent is given.

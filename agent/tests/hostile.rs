@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use drop_agent::credentials::Logins;
-use drop_agent::credentials::docker_config::{SecretData, entries};
-use drop_agent::credentials::keyring::Keyring;
-use drop_agent::credentials::place::Place;
 use drop_agent::credentials::provider::{config, protocol};
 use drop_agent::inventory;
 use drop_agent::settings::Settings;
+use drop_credentials::docker_config::{SecretData, entries};
+use drop_credentials::keyring::Keyring;
+use drop_credentials::place::Place;
 use drop_cri::Image;
 use drop_hostile::cases;
 use drop_hostile::json::{damaged_json, each_replaced};

@@ -2,28 +2,23 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`place`] | which images a key such as `*.registry.test/team` is for |
-//! | [`keyring`] | logins in the order in which the kubelet would offer them |
-//! | [`docker_config`] | the logins in a Secret |
+//! | [`drop_credentials`] | the logins in Secrets, in the order in which the kubelet would offer them |
 //! | [`provider`] | logins from the node's credential provider plugins |
 //! | [`explain`] | what is said when no login helps |
 //!
 //! All of it is pure but [`provider`], which runs programs: who reads the Secrets is [`crate::pull`].
 
+use drop_credentials::Found;
+use drop_credentials::docker_config::{SecretData, Useless};
 use drop_cri::Credentials;
 use drop_cri::images::Secret;
 use drop_protocol::reference::Reference;
 
 use crate::parts::SecretError;
 
-pub mod docker_config;
 pub mod explain;
-pub mod keyring;
-pub mod place;
 pub mod provider;
 
-use docker_config::{Entry, SecretData, Useless};
-use keyring::Keyring;
 use provider::{Provided, ProviderError};
 
 /// Host of docker.io's registry, as containerd connects to it.
@@ -77,30 +72,15 @@ impl Logins {
         image: &Reference,
         secrets: impl IntoIterator<Item = (String, Result<SecretData, SecretError>)>,
     ) -> Self {
-        let mut logins = Self::default();
-        let mut ring = Keyring::default();
-        for (name, data) in secrets {
-            logins.secrets.push(name.clone());
-            match data.and_then(|data| docker_config::entries(&data).map_err(SecretError::from)) {
-                Ok(entries) => {
-                    for (key, entry) in entries {
-                        ring.add(&key, (name.clone(), entry));
-                    }
-                }
-                Err(error) => logins.unusable.push((name, error)),
-            }
-        }
+        let mut names = Vec::new();
+        let named = secrets.into_iter().inspect(|(name, _)| names.push(name.clone()));
+        let Found { usable, useless, unusable } = Found::new(image, named);
         let server_address = server_address(&image.host);
-        for (secret, entry) in ring.lookup(image) {
-            match entry {
-                Entry::Useless(why) => logins.useless.push((secret, why)),
-                Entry::Logins(found) => logins.usable.extend(found.into_iter().map(|login| Login {
-                    credentials: Credentials { server_address: server_address.clone(), secret: login },
-                    source: Source::Secret(secret.clone()),
-                })),
-            }
-        }
-        logins
+        let usable = usable.into_iter().map(|(secret, login)| Login {
+            credentials: Credentials { server_address: server_address.clone(), secret: shown(login) },
+            source: Source::Secret(secret),
+        });
+        Self { usable: usable.collect(), useless, unusable, failed: Vec::new(), secrets: names }
     }
 
     /// Adds, behind the Secrets', what credential providers gave for `image`.
@@ -118,6 +98,14 @@ impl Logins {
             source: Source::Provider(provider),
         }));
         self.failed = failed;
+    }
+}
+
+/// A login as the runtime takes it.
+fn shown(login: drop_credentials::Login) -> Secret {
+    match login {
+        drop_credentials::Login::Password { username, password } => Secret::Password { username, password },
+        drop_credentials::Login::IdentityToken(token) => Secret::IdentityToken(token),
     }
 }
 
@@ -149,61 +137,23 @@ mod tests {
         Logins::find(&Reference::parse(image).unwrap(), secrets)
     }
 
-    /// Secret, server and user of each login.
-    fn offered(logins: &Logins) -> Vec<(&str, &str, &str)> {
-        logins
-            .usable
-            .iter()
-            .map(|login| {
-                let user = match &login.credentials.secret {
-                    Secret::Password { username, .. } => username.as_str(),
-                    Secret::IdentityToken(_) => "",
-                };
-                let Source::Secret(secret) = &login.source else { unreachable!() };
-                (secret.as_str(), login.credentials.server_address.as_str(), user)
-            })
-            .collect()
-    }
-
     #[test]
-    fn several_secrets_are_tried_in_their_order_and_narrow_entries_first() {
-        let found = logins(
-            "h.test:5000/team/app:v1",
-            [
-                (
-                    "a",
-                    secret(
-                        r#"{"auths": {"h.test:5000": {"username": "1"}, "other.test": {"username": "2"}}}"#,
-                    ),
-                ),
-                ("b", secret(r#"{"auths": {"h.test:5000/team": {"username": "3"}}}"#)),
-                ("c", secret(r#"{"auths": {"https://h.test:5000": {"username": "4"}}}"#)),
-            ],
-        );
-        let address = "https://h.test:5000";
-        assert_eq!(offered(&found), [("b", address, "3"), ("a", address, "1"), ("c", address, "4")]);
+    fn logins_are_shown_to_the_registry_of_the_image_alone() {
+        let both = r#"{"auths": {"h.test:5000": {"username": "u", "identitytoken": "t", "password": "p"}}}"#;
+        let found = logins("h.test:5000/app", [("absent", Err(SecretError::Missing)), ("a", secret(both))]);
+        let shown: Vec<_> = found.usable.iter().map(|login| &login.credentials).collect();
+        assert!(matches!(shown[0].secret, Secret::IdentityToken(_)));
+        assert!(matches!(&shown[1].secret, Secret::Password { username, .. } if username == "u"));
+        assert!(shown.iter().all(|shown| shown.server_address == "https://h.test:5000"));
+        assert_eq!(found.usable[0].source, Source::Secret("a".to_owned()));
+        assert_eq!(found.secrets, ["absent", "a"]);
+        assert_eq!(found.unusable, [("absent".to_owned(), SecretError::Missing)]);
     }
 
     #[test]
     fn a_login_for_docker_hub_is_shown_to_its_registry() {
         let login = secret(r#"{"auths": {"https://index.docker.io/v1/": {"auth": "dTpw"}}}"#);
-        assert_eq!(offered(&logins("nginx", [("a", login)])), [("a", "https://registry-1.docker.io", "u")]);
-    }
-
-    #[test]
-    fn a_secret_that_cannot_be_used_keeps_no_other_from_it() {
-        let found = logins(
-            "h.test/app",
-            [
-                ("absent", Err(SecretError::Missing)),
-                ("broken", secret("hunter2")),
-                ("good", secret(r#"{"auths": {"h.test": {"username": "u"}}}"#)),
-                ("helper", secret(r#"{"auths": {"h.test": {}}}"#)),
-            ],
-        );
-        assert_eq!(offered(&found), [("good", "https://h.test", "u")]);
-        assert_eq!(found.useless, [("helper".to_owned(), Useless::Empty)]);
-        let unusable: Vec<&str> = found.unusable.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(unusable, ["absent", "broken"]);
+        let found = logins("nginx", [("a", login)]);
+        assert_eq!(found.usable[0].credentials.server_address, "https://registry-1.docker.io");
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drop_agent::clock::MachineClock;
-use drop_agent::credentials::docker_config::SecretData;
 use drop_agent::driver;
 use drop_agent::node::NodeRuntime;
 use drop_agent::observe::Observed;
 use drop_agent::parts::{Api, KillTimer, Parts, SecretError};
 use drop_agent_step::{Config, Input, WriteResult};
+use drop_credentials::docker_config::SecretData;
 use drop_protocol::{Catalog, Epoch, Grant, GrantId, Monotonic, NodeLease, Report};
 use futures::StreamExt as _;
 use futures::future::LocalBoxFuture;

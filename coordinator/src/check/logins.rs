@@ -1,79 +1,65 @@
-//! What pull Secrets say about the registry of a reference. Nothing of it is ever logged or stored.
+//! What an image's pull Secrets hold for its registry: the logins that agents would offer, in the same order. They are
+//! read when they are needed; nothing of them is ever logged or kept.
 
-use std::collections::BTreeMap;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use drop_discovery::Credentials;
-use drop_discovery::credentials::Login;
+use drop_credentials::docker_config::{Invalid, SecretData};
+use drop_credentials::{Found, Login};
+use drop_discovery::{Credentials, credentials};
 use drop_protocol::reference::Reference;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use tracing::debug;
 
-/// Docker Hub's names in docker configurations.
-const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+/// Why a Secret can't be used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    /// The API server does not show it.
+    #[error("cannot be read: {0}")]
+    Unread(#[from] kube::Error),
+    /// It holds no registry logins.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
 
-/// The logins that the Secrets called `names` hold for `image`, in their order. A Secret that can't
-/// be used is left out: whether that matters, nodes find out.
-pub async fn of(secrets: &Api<Secret>, names: &[String], image: &Reference) -> Vec<Credentials> {
-    let mut logins = Vec::new();
+/// What to ask a registry with.
+#[derive(Debug)]
+pub enum Logins {
+    /// These, one after the other; as anybody if there are none.
+    Offer(Vec<Credentials>),
+    /// Agents pull nothing either: the Secret of this name can't be used, and no other has a login.
+    Nothing(String),
+}
+
+/// The logins that the Secrets called `names` hold for `image`.
+pub async fn of(secrets: &Api<Secret>, names: &[String], image: &Reference) -> Logins {
+    let mut read = Vec::with_capacity(names.len());
     for name in names {
-        match secrets.get(name).await {
-            Ok(secret) => logins.extend(find(&secret, image)),
-            Err(error) => debug!(secret = name, %error, "cannot be read"),
+        let secret = secrets.get(name).await;
+        read.push((name.clone(), secret.map(SecretData::from).map_err(Unusable::from)));
+    }
+    choose(image, read)
+}
+
+fn choose(image: &Reference, secrets: Vec<(String, Result<SecretData, Unusable>)>) -> Logins {
+    let Found { usable, unusable, .. } = Found::new(image, secrets);
+    for (secret, why) in &unusable {
+        debug!(secret, "Secret {secret} {why}");
+    }
+    if usable.is_empty()
+        && let Some((secret, _)) = unusable.into_iter().next()
+    {
+        return Logins::Nothing(secret);
+    }
+    Logins::Offer(usable.into_iter().filter_map(|(_, login)| password(login)).collect())
+}
+
+/// User and password. A token that stands for a login is left to agents: it is worth something to few registries only.
+fn password(login: Login) -> Option<Credentials> {
+    match login {
+        Login::Password { username, password } => {
+            Some(Credentials::of_login(credentials::Login { username, password }))
         }
+        Login::IdentityToken(_) => None,
     }
-    logins
-}
-
-#[derive(Deserialize)]
-struct DockerConfig {
-    #[serde(default)]
-    auths: BTreeMap<String, Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    username: Option<String>,
-    password: Option<SecretString>,
-    auth: Option<SecretString>,
-}
-
-/// The login in one Secret, if it has one for `image`: that of the longest key.
-fn find(secret: &Secret, image: &Reference) -> Option<Credentials> {
-    let data = secret.data.as_ref()?;
-    let json = &data.get(".dockerconfigjson")?.0;
-    let config: DockerConfig = serde_json::from_slice(json).ok()?;
-    let fitting = config.auths.into_iter().filter(|(key, _)| is_for(key, image));
-    let (_, entry) = fitting.max_by_key(|(key, _)| key.len())?;
-    let login = match (entry.username, entry.password, entry.auth) {
-        (Some(username), Some(password), _) => Login { username, password },
-        (_, _, Some(auth)) => decode(&auth)?,
-        _ => return None,
-    };
-    Some(Credentials::of_login(login))
-}
-
-fn decode(auth: &SecretString) -> Option<Login> {
-    let text = SecretString::from(String::from_utf8(STANDARD.decode(auth.expose_secret()).ok()?).ok()?);
-    let (username, password) = text.expose_secret().split_once(':')?;
-    Some(Login { username: username.to_owned(), password: password.into() })
-}
-
-/// Whether the key of an entry, a host with or without a path or a URL, is about `image`.
-fn is_for(key: &str, image: &Reference) -> bool {
-    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    let (host, path) = key.split_once('/').unwrap_or((key, ""));
-    let path = path.trim_end_matches('/');
-    if HUB.contains(&host) && HUB.contains(&image.host.as_str()) {
-        return matches!(path, "" | "v1" | "v2");
-    }
-    let below = |rest: &str| rest.is_empty() || rest.starts_with('/');
-    host == image.host
-        && (matches!(path, "" | "v1" | "v2") || image.repository.strip_prefix(path).is_some_and(below))
 }
 
 #[cfg(test)]
@@ -81,35 +67,43 @@ mod tests {
     use k8s_openapi::ByteString;
     use k8s_openapi::api::core::v1::Secret;
 
-    use super::{Reference, find};
+    use super::{Invalid, Logins, Reference, Unusable, choose};
 
-    fn user(json: &str, image: &str) -> Option<String> {
-        let content = ByteString(json.as_bytes().to_vec());
-        let data = Some([(".dockerconfigjson".to_owned(), content)].into());
-        let secret = Secret { data, ..Secret::default() };
-        Some(find(&secret, &Reference::parse(image).unwrap())?.login?.username)
+    fn secret(json: &str) -> Secret {
+        let data = Some([(".dockerconfigjson".to_owned(), ByteString(json.as_bytes().to_vec()))].into());
+        let type_ = Some("kubernetes.io/dockerconfigjson".to_owned());
+        Secret { data, type_, ..Secret::default() }
     }
 
-    #[test]
-    fn a_login_is_found_by_host_and_path_in_either_form() {
-        let both = r#"{"auths": {
-            "h.test:5000/team": {"username": "team", "password": "p"},
-            "h.test:5000": {"auth": "dTpw"}
-        }}"#;
-        assert_eq!(user(both, "h.test:5000/app:1").as_deref(), Some("u"));
-        assert_eq!(user(both, "h.test:5000/team/app:1").as_deref(), Some("team"));
-        assert_eq!(user(both, "h.test:5000/teams/app:1").as_deref(), Some("u"));
-        assert_eq!(user(both, "other.test/app:1"), None);
-        let hub = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "dTpw"}}}"#;
-        assert_eq!(user(hub, "nginx").as_deref(), Some("u"));
-    }
-
-    #[test]
-    fn what_holds_no_login_is_left_out() {
-        for json in
-            ["", "[]", "{}", r#"{"auths": {"h.test": {}}}"#, r#"{"auths": {"h.test": {"auth": "?"}}}"#]
-        {
-            assert_eq!(user(json, "h.test/app"), None, "{json}");
+    /// Users of the logins that are offered, or the Secret that is in the way.
+    fn users(image: &str, secrets: &[&str]) -> Result<Vec<String>, String> {
+        let read = secrets.iter().enumerate().map(|(number, json)| {
+            let unusable = || Err(Unusable::Invalid(Invalid::MissingKey("any")));
+            (number.to_string(), if json.is_empty() { unusable() } else { Ok(secret(json).into()) })
+        });
+        match choose(&Reference::parse(image).unwrap(), read.collect()) {
+            Logins::Offer(logins) => {
+                Ok(logins.into_iter().filter_map(|login| Some(login.login?.username)).collect())
+            }
+            Logins::Nothing(secret) => Err(secret),
         }
+    }
+
+    #[test]
+    fn the_logins_of_all_secrets_are_offered_in_the_order_of_agents() {
+        let narrow =
+            r#"{"auths": {"h.test:5000": {"auth": "dTpw"}, "h.test:5000/team": {"username": "team"}}}"#;
+        let other = r#"{"auths": {"other.test": {"username": "other"}}}"#;
+        assert_eq!(users("h.test:5000/team/app:1", &["", other, narrow]).unwrap(), ["team", "u"]);
+        assert_eq!(users("h.test:5000/app:1", &[narrow]).unwrap(), ["u"]);
+    }
+
+    #[test]
+    fn without_a_login_the_registry_is_asked_as_anybody_unless_a_secret_is_amiss() {
+        let token = r#"{"auths": {"h.test": {"identitytoken": "t"}}}"#;
+        for secrets in [&[][..], &["{}"], &[token]] {
+            assert!(users("h.test/app:1", secrets).unwrap().is_empty());
+        }
+        assert_eq!(users("h.test/app:1", &["{}", ""]).unwrap_err(), "1");
     }
 }

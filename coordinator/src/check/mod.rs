@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::execute::{Note, Noted};
 use crate::metrics::Metrics;
 use ask::{Means, Told};
+use logins::Logins;
 
 /// A question takes no longer than this, reading Secrets and logging in included.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,8 +66,10 @@ impl Checker {
             let asking = async {
                 match Reference::parse(&check.reference) {
                     Ok(image) => {
-                        let logins = logins::of(&secrets, &check.secrets, &image).await;
-                        ask::digest(&means, &image, logins).await
+                        match logins::of(&secrets, &check.secrets, &image).await {
+                            Logins::Offer(logins) => ask::digest(&means, &image, logins).await,
+                            Logins::Nothing(secret) => Told::without_login(&secret),
+                        }
                     }
                     Err(error) => Told::unreadable(&error),
                 }
@@ -85,6 +88,11 @@ impl Checker {
 impl Told {
     fn unreadable(error: &ReferenceError) -> Self {
         Self { outcome: CheckOutcome::Unknown, word: "InvalidReference", why: error.to_string() }
+    }
+
+    fn without_login(secret: &str) -> Self {
+        let why = format!("Secret {secret} cannot be used");
+        Self { outcome: CheckOutcome::Unknown, word: "SecretUnusable", why }
     }
 
     fn timed_out() -> Self {

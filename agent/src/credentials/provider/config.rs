@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::super::place::Place;
+use drop_credentials::place::Place;
 
 /// Versions of the file, which say the same.
 const CONFIG_VERSIONS: [&str; 3] =

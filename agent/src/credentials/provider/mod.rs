@@ -12,12 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use drop_credentials::keyring::Keyring;
 use drop_protocol::Monotonic;
 use drop_protocol::reference::Reference;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
-
-use super::keyring::Keyring;
 
 pub mod cache;
 pub mod config;

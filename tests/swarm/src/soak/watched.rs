@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use drop_agent::credentials::docker_config::SecretData;
 use drop_agent::kubernetes::KubeApi;
 use drop_agent::parts::{Api, ImageRuntime, SecretError};
 use drop_agent_step::{Input, WriteResult};
+use drop_credentials::docker_config::SecretData;
 use drop_cri::{Credentials, Error};
 use drop_protocol::reference::registry_host;
 use drop_protocol::{Epoch, GrantState, NodeLease};

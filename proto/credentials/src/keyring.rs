@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use drop_protocol::reference::Reference;
 
-use super::place::Place;
+use crate::place::Place;
 
 /// Host of images that name none.
 const DOCKER: &str = "docker.io";
@@ -86,7 +86,7 @@ mod tests {
             secrets: Vec<Vec<String>>,
             offered: Vec<String>,
         }
-        let answers = include_str!("../../tests/kubelet/keyring.jsonl");
+        let answers = include_str!("../tests/kubelet/keyring.jsonl");
         assert!(answers.lines().count() > 400);
         for line in answers.lines() {
             let answer: Answer = serde_json::from_str(line).unwrap();

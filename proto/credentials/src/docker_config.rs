@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use drop_cri::images::Secret;
+use k8s_openapi::api::core::v1::Secret;
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde::Deserialize;
+
+use crate::Login;
 
 /// Reads `auth` with its padding or without, as the kubelet does.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -24,6 +26,16 @@ pub struct SecretData {
     pub kind: String,
     /// Its keys with their content.
     pub data: BTreeMap<String, SecretSlice<u8>>,
+}
+
+impl From<Secret> for SecretData {
+    fn from(secret: Secret) -> Self {
+        let data = secret.data.unwrap_or_default().into_iter();
+        Self {
+            kind: secret.type_.unwrap_or_default(),
+            data: data.map(|(key, content)| (key, content.0.into())).collect(),
+        }
+    }
 }
 
 /// Why a Secret holds no logins.
@@ -44,7 +56,7 @@ pub enum Invalid {
 #[derive(Debug)]
 pub enum Entry {
     /// Logins, the better one first.
-    Logins(Vec<Secret>),
+    Logins(Vec<Login>),
     /// Nothing that a container runtime can use.
     Useless(Useless),
 }
@@ -69,11 +81,11 @@ struct DockerConfig {
     auths: Option<Entries>,
 }
 
-type Entries = BTreeMap<String, Option<Login>>;
+type Entries = BTreeMap<String, Option<Written>>;
 
 /// One registry's entry.
 #[derive(Deserialize, Default)]
-struct Login {
+struct Written {
     username: Option<String>,
     password: Option<SecretString>,
     /// base64 of `username:password`.
@@ -103,13 +115,13 @@ pub fn entries(secret: &SecretData) -> Result<BTreeMap<String, Entry>, Invalid> 
         "kubernetes.io/dockercfg" => Invalid::Malformed(".dockercfg", r#"{"<registry>": {"auth": …}}"#),
         _ => Invalid::Malformed(".dockerconfigjson", r#"{"auths": {"<registry>": {"auth": …}}}"#),
     })?;
-    Ok(entries.into_iter().map(|(key, login)| (key, login.unwrap_or_default().entry())).collect())
+    Ok(entries.into_iter().map(|(key, written)| (key, written.unwrap_or_default().entry())).collect())
 }
 
-impl Login {
+impl Written {
     fn entry(self) -> Entry {
         let given = |secret: &SecretString| !secret.expose_secret().is_empty();
-        let token = self.identity_token.filter(given).map(Secret::IdentityToken);
+        let token = self.identity_token.filter(given).map(Login::IdentityToken);
         let password = match self.auth.filter(given) {
             // As in the kubelet, it stands above username and password.
             Some(auth) => match decode(&auth) {
@@ -123,8 +135,8 @@ impl Login {
             .filter(|(username, _)| !username.is_empty())
             // Beside a token stands a name that means nothing without a password.
             .filter(|(_, password)| token.is_none() || given(password))
-            .map(|(username, password)| Secret::Password { username, password });
-        let logins: Vec<Secret> = token.into_iter().chain(password).collect();
+            .map(|(username, password)| Login::Password { username, password });
+        let logins: Vec<Login> = token.into_iter().chain(password).collect();
         match self.registry_token.filter(given) {
             _ if !logins.is_empty() => Entry::Logins(logins),
             Some(_) => Entry::Useless(Useless::RegistryToken),
@@ -163,10 +175,10 @@ mod tests {
                 let texts: Vec<String> = logins
                     .iter()
                     .map(|login| match login {
-                        Secret::Password { username, password } => {
+                        Login::Password { username, password } => {
                             format!("{username}:{}", password.expose_secret())
                         }
-                        Secret::IdentityToken(token) => format!("token {}", token.expose_secret()),
+                        Login::IdentityToken(token) => format!("token {}", token.expose_secret()),
                     })
                     .collect();
                 texts.join(", ")

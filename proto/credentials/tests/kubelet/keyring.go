@@ -1,7 +1,7 @@
 // Asks the kubelet's own keyring which logins it offers for an image, and in which order, and prints the answers that
-// agent/tests/keyring.rs compares with. From the root of the repository:
+// src/keyring.rs compares with. From the root of the repository:
 //
-//	(cd hack/parts/kubernetes && go run ../../../agent/tests/kubelet/keyring.go) > agent/tests/kubelet/keyring.jsonl
+//	(cd hack/parts/kubernetes && go run ../../../proto/credentials/tests/kubelet/keyring.go) > proto/credentials/tests/kubelet/keyring.jsonl
 package main
 
 import (
