@@ -73,10 +73,11 @@ fn asked(state: &Path) -> Vec<String> {
     log.lines().filter(reads).map(str::to_owned).collect()
 }
 
+/// The status once all nodes are ready by the word of the registry.
 async fn ready(crowd: &Crowd<'_>, stage: &Stage, count: &str) -> Value {
     let status = eventually("all nodes are ready", async || {
         let status = crowd.status().await;
-        (status["ready"] == count).then_some(status)
+        (status["ready"] == count && status["registryCheck"].is_object()).then_some(status)
     });
     match tokio::time::timeout(std::time::Duration::from_secs(50), status).await {
         Ok(status) => status,
@@ -85,18 +86,19 @@ async fn ready(crowd: &Crowd<'_>, stage: &Stage, count: &str) -> Value {
 }
 
 #[test]
-fn nodes_that_hold_the_image_are_confirmed_by_one_request_and_no_grant() {
+fn five_nodes_that_hold_the_image_are_confirmed_by_one_request_and_no_grant() {
     on_stage(async |stage: &mut Stage| {
         let state = stage.directory().join("r");
         let registry = Registry::start(&state, &Access::Anonymous, None).unwrap();
         let digest = push(&registry, None).await;
         let host = registry.address().to_string();
         stage.start_coordinator_with(&["--plain-http-registries", &host]);
-        let crowd = Crowd::join(stage, 3).await;
-        crowd.want(&format!("{host}/app"), &json!({ "imagePullPolicy": "Always" })).await;
-        crowd.all_hold(&format!("{host}/app:1"), &digest).await;
+        let crowd = Crowd::join(stage, 5).await;
+        crowd.hold(&format!("{host}/app"), &digest, &json!({})).await;
+        assert!(asked(&state).is_empty());
+        crowd.confirm().await;
 
-        let status = ready(&crowd, stage, "3/3").await;
+        let status = ready(&crowd, stage, "5/5").await;
         assert_eq!(status["registryCheck"]["digest"], digest, "{status}");
         assert_eq!(status["resolvedDigest"], digest, "{status}");
         let asked = asked(&state);
@@ -126,8 +128,9 @@ fn a_private_registry_is_asked_with_the_images_pull_secret() {
         secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
         stage.start_coordinator_with(&["--plain-http-registries", &host]);
         let crowd = Crowd::join(stage, 2).await;
-        crowd.want(&format!("{host}/app"), &json!({ "imagePullSecrets": [{ "name": "login" }] })).await;
-        crowd.all_hold(&format!("{host}/app:1"), &digest).await;
+        let secret = json!({ "imagePullSecrets": [{ "name": "login" }] });
+        crowd.hold(&format!("{host}/app"), &digest, &secret).await;
+        crowd.confirm().await;
 
         ready(&crowd, stage, "2/2").await;
         assert_eq!(crowd.granted().await, 0);
@@ -145,8 +148,8 @@ fn where_the_registry_cannot_be_asked_nodes_are_granted_what_they_hold() {
         // Nobody told the coordinator that this registry speaks plain http.
         stage.start_coordinator();
         let crowd = Crowd::join(stage, 1).await;
-        crowd.want(&format!("{host}/app"), &json!({})).await;
-        crowd.all_hold(&format!("{host}/app:1"), &digest).await;
+        crowd.hold(&format!("{host}/app"), &digest, &json!({})).await;
+        crowd.confirm().await;
         eventually("a grant", async || (crowd.granted().await == 1).then_some(())).await;
         assert!(!stage.metrics().await.contains("drop_registry_checks_total{outcome=\"Digest\"}"));
         crowd.leave().await;

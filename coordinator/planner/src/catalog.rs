@@ -28,7 +28,8 @@ const FAR_MORE: u32 = 4;
 /// How long agents may take to answer a newly listed reference.
 pub(crate) fn answer_within(world: &World) -> Duration {
     let nodes = world.cluster.nodes.values().filter(|node| targets::can_hold_images(node)).count();
-    let time = ANSWER_MARGIN + Duration::from_millis(u64::try_from(nodes).unwrap_or(u64::MAX).saturating_mul(5));
+    let time =
+        ANSWER_MARGIN + Duration::from_millis(u64::try_from(nodes).unwrap_or(u64::MAX).saturating_mul(5));
     time.min(ANSWER_WITHIN_MOST)
 }
 

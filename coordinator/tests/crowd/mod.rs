@@ -66,10 +66,13 @@ impl<'a> Crowd<'a> {
         Api::all_with(self.stage.client.clone(), &ApiResource::from_gvk(&kind))
     }
 
-    /// Creates a CachedImage of `image`, with further fields of its spec, and waits until agents know of it.
-    pub(crate) async fn want(&self, image: &str, fields: &Value) {
-        let mut spec =
-            json!({ "image": image, "tag": "1", "nodeSelector": { "crowd": self.stage.namespace } });
+    /// Creates a CachedImage of `image` that nodes are to hold already, with further fields of its spec; has all of
+    /// them tell that they hold `digest`, as agents do that have not pulled it.
+    pub(crate) async fn hold(&self, image: &str, digest: &str, fields: &Value) {
+        let mut spec = json!({
+            "image": image, "tag": "1", "imagePullPolicy": "Never",
+            "nodeSelector": { "crowd": self.stage.namespace },
+        });
         spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let object = json!({
             "apiVersion": format!("{}/{}", drop_crds::GROUP, drop_crds::VERSION), "kind": "CachedImage",
@@ -84,10 +87,18 @@ impl<'a> Crowd<'a> {
             serde_json::to_string(&catalog.data).unwrap().contains(&line).then_some(())
         })
         .await;
+        self.all_hold(&line, digest).await;
+        let ready = format!("{0}/{0}", self.nodes.len());
+        eventually("all hold it", async || (self.status().await["ready"] == ready).then_some(())).await;
     }
 
-    /// Every node tells that it holds `digest` for `reference`, as an agent does that has not pulled it.
-    pub(crate) async fn all_hold(&self, reference: &str, digest: &str) {
+    /// From now on it has to be confirmed. However slow this machine is, no node's silence can be taken for absence.
+    pub(crate) async fn confirm(&self) {
+        let always = Patch::Merge(json!({ "spec": { "imagePullPolicy": "Always" } }));
+        self.images().patch(&self.image, &PatchParams::default(), &always).await.unwrap();
+    }
+
+    async fn all_hold(&self, reference: &str, digest: &str) {
         let uid: Arc<str> = self.images().get(&self.image).await.unwrap().metadata.uid.unwrap().into();
         for node in &self.nodes {
             let lease = NodeLease::decode(&self.leases().get(node).await.unwrap()).unwrap();

@@ -164,7 +164,11 @@ impl ImageMemory {
         if let Some(answer) = &self.check.answer
             && self.age_of(&answer.check.digest).is_none()
         {
-            self.digests.push(Digest { digest: answer.check.digest.clone(), tick: answer.tick, only_by: None });
+            self.digests.push(Digest {
+                digest: answer.check.digest.clone(),
+                tick: answer.tick,
+                only_by: None,
+            });
         }
     }
 

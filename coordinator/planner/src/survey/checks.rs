@@ -4,20 +4,72 @@
 //! without an answer that helps, the node asks the registry itself by pulling.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use drop_protocol::failure::Failure;
 use drop_protocol::{ImagePullPolicy, Monotonic};
 
 use crate::cluster::{CachedImage, World};
+use crate::memory::Memory;
 use crate::memory::checks::{Answer, CheckMemory};
 use crate::memory::reported::Reported;
 use crate::wake::Wake;
 
-/// So long a pair waits for a check before its node asks the registry itself.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// So long a registry may take to answer before nodes that wait for it ask it themselves.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// So many checks are under way at a time.
+const AT_ONCE: usize = 32;
+/// So many of them ask one registry host.
+const PER_HOST: usize = 8;
 /// An answer is good for images that appear on nodes so long after it.
 const FRESH: Duration = Duration::from_secs(300);
+
+/// The checks that are under way.
+#[derive(Default)]
+pub(crate) struct Line<'w> {
+    hosts: BTreeMap<&'w str, AtHost>,
+    total: usize,
+    /// Some of them have had no answer for too long.
+    stalled: bool,
+}
+
+/// Those at one registry host.
+#[derive(Default)]
+struct AtHost {
+    count: usize,
+    stalled: bool,
+}
+
+impl<'w> Line<'w> {
+    pub(crate) fn new(memory: &'w Memory, wake: &Wake) -> Self {
+        let mut line = Self::default();
+        for seen in memory.images.values() {
+            let Some(sent) = seen.check.under_way else { continue };
+            let stalled = !wake.ahead(sent.after(PATIENCE));
+            line.join(&seen.host);
+            line.stalled |= stalled;
+            line.hosts.entry(&seen.host).or_default().stalled |= stalled;
+        }
+        line
+    }
+
+    /// Whether one more check may ask `host`.
+    pub(crate) fn has_room(&self, host: &str) -> bool {
+        self.total < AT_ONCE && self.hosts.get(host).is_none_or(|at_host| at_host.count < PER_HOST)
+    }
+
+    /// One more check asks `host`.
+    pub(crate) fn join(&mut self, host: &'w str) {
+        self.total += 1;
+        self.hosts.entry(host).or_default().count += 1;
+    }
+
+    /// Whether who stands in line for `host` may have to stand there for long.
+    fn is_held_up(&self, host: &str) -> bool {
+        self.hosts.get(host).is_some_and(|at_host| at_host.stalled) || self.stalled && self.total >= AT_ONCE
+    }
+}
 
 /// Checks of one image.
 pub(crate) struct ImageCheck<'w> {
@@ -30,11 +82,13 @@ pub(crate) struct ImageCheck<'w> {
     pub(crate) possible: bool,
     /// When it may be asked again after failures.
     pub(crate) not_before: Monotonic,
+    /// It would have to wait for registries that do not answer.
+    held_up: bool,
     wanted: Cell<bool>,
 }
 
 impl<'w> ImageCheck<'w> {
-    pub(super) fn new(world: &'w World, image: &CachedImage, pinned: bool) -> Self {
+    pub(super) fn new(world: &'w World, line: &Line<'w>, image: &CachedImage, pinned: bool) -> Self {
         let seen = world.memory.images.get(&image.uid).filter(|seen| seen.reference == image.reference);
         let memory = seen.map(|seen| &seen.check);
         let mut check = Self {
@@ -46,6 +100,7 @@ impl<'w> ImageCheck<'w> {
                 && !pinned
                 && image.pull_policy != ImagePullPolicy::Never,
             not_before: Monotonic::default(),
+            held_up: false,
             wanted: Cell::new(false),
         };
         if let Some(answer) = check.answer() {
@@ -58,6 +113,7 @@ impl<'w> ImageCheck<'w> {
         if let Some(seen) = seen {
             let host = world.memory.check_hosts.get(&seen.host).map(|host| host.until);
             check.not_before = seen.check.failures.until.max(host.unwrap_or_default());
+            check.held_up = line.is_held_up(&seen.host);
         }
         // Images that pods bring, or new nodes, may be newer than the answer, or older than the registry by now.
         if image.pull_policy == ImagePullPolicy::Always && check.appeared_since().is_some() {
@@ -91,14 +147,14 @@ impl<'w> ImageCheck<'w> {
         if answer.tick == 0 { failure.at <= answer.check.at } else { seen <= answer.at }
     }
 
-    /// Whether a pair that holds the image waits for the registry's word since `since`.
+    /// Whether a pair that holds the image, and is due since `since`, waits for the registry's word.
     pub(crate) fn is_awaited(&self, since: Monotonic, wake: &Wake) -> bool {
         if !self.possible {
             return false;
         }
-        let appeared = self.appeared_since();
         let memory = self.memory;
-        if appeared.is_none() && memory.and_then(|memory| memory.asked).is_some_and(|asked| asked >= since) {
+        let asked = memory.and_then(|memory| memory.asked).is_some_and(|asked| asked >= since);
+        if asked && self.appeared_since().is_none() {
             // The answer was another digest, or there was none. Where there was none, there may be one later.
             if memory.is_some_and(|memory| memory.failures.any()) {
                 self.wanted.set(true);
@@ -106,9 +162,16 @@ impl<'w> ImageCheck<'w> {
             return false;
         }
         self.wanted.set(true);
-        let under_way = memory.is_some_and(|memory| memory.under_way.is_some());
-        (under_way || !wake.ahead(self.not_before))
-            && wake.ahead(since.max(appeared.unwrap_or_default()).after(PATIENCE))
+        match memory.and_then(|memory| memory.under_way) {
+            Some(sent) => wake.ahead(sent.after(PATIENCE)),
+            // It is asked at once, or when others have been answered.
+            None => !self.held_up && self.may_be_asked(wake),
+        }
+    }
+
+    /// Whether no failure forbids to ask.
+    pub(crate) fn may_be_asked(&self, wake: &Wake) -> bool {
+        self.possible && !wake.ahead(self.not_before)
     }
 
     /// Whether the registry is to be asked.

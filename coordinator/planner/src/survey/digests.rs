@@ -65,8 +65,10 @@ impl Survey<'_> {
             };
             let held =
                 facts.digests.held.iter().find(|(digest, nodes)| *nodes > 1 && confirmed_by_two(digest));
-            let counting =
-                held.map(|(digest, _)| *digest).into_iter().chain(said.map(|said| said.check.digest.as_str()));
+            let counting = held
+                .map(|(digest, _)| *digest)
+                .into_iter()
+                .chain(said.map(|said| said.check.digest.as_str()));
             let newest = counting.filter_map(|digest| Some((age(digest)?, digest))).max();
             let Some(((place, newest_seen), newest)) = newest else { continue };
             if facts.digests.held.iter().all(|(digest, _)| *digest == newest) {

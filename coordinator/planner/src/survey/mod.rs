@@ -24,7 +24,7 @@ use crate::pull_secrets;
 use crate::targets;
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
-use checks::ImageCheck;
+use checks::{ImageCheck, Line};
 use digests::{Count, Digests};
 use nodes::NodeFacts;
 use pairs::Judge;
@@ -128,6 +128,7 @@ impl<'w> Survey<'w> {
     ) -> Self {
         let cluster = &world.cluster;
         let pacings = Pacings::new(cluster);
+        let line = Line::new(&world.memory, wake);
         let images: Vec<ImageFacts<'w>> = cluster
             .images
             .values()
@@ -139,7 +140,7 @@ impl<'w> Survey<'w> {
                     pinned,
                     listed: world.memory.listing.of(&image.uid, &image.reference),
                     secrets_pending: pull_secrets::are_pending(cluster, image),
-                    check: ImageCheck::new(world, image, pinned),
+                    check: ImageCheck::new(world, &line, image, pinned),
                     pairs: &mut [],
                     digests: Digests::default(),
                 }
@@ -171,18 +172,32 @@ impl<'w> Survey<'w> {
             let before = room.len();
             let pacing = self.pacings.all.get(facts.pacing);
             let mut digests = Count::default();
+            let must_be_confirmed = pairs::must_be_confirmed(facts.image, facts.pinned);
+            let is_followed = pacing.is_some_and(|pacing| pacing.repull.is_some());
             for (number, node) in self.nodes.iter().enumerate() {
                 let Some(pacing) = pacing.filter(|p| targets::is_target(facts.image, p.object, node.node))
                 else {
                     continue;
                 };
+                let reported = node.row.get(image).copied().unwrap_or_default();
+                let cached = reported.is_present()
+                    && !node.forgotten
+                    && (!must_be_confirmed || reported.confirmed || facts.check.confirms(reported));
+                if let Some(digest) = reported.digest().filter(|_| cached) {
+                    digests.add(digest);
+                }
+                // Most pairs are like this most of the time.
+                if cached && !is_followed && !reported.eventful && node.grant.is_none() {
+                    room.push(Pair { node: number, reported, cached, failing: false, need: Need::Nothing });
+                    continue;
+                }
                 let judge = Judge {
                     image: facts.image,
                     pinned: facts.pinned,
                     secrets_pending: facts.secrets_pending,
                     pacing,
                     node,
-                    reported: node.row.get(image).copied().unwrap_or_default(),
+                    reported,
                     listed: facts.listed,
                     check: &facts.check,
                     answer_within,
@@ -196,7 +211,8 @@ impl<'w> Survey<'w> {
                 {
                     self.failing.push(Failing { image, node: number, failure, at });
                 }
-                room.push(judge.pair(number, failing.is_some(), &mut digests));
+                let (failing, need) = (failing.is_some(), judge.need(cached));
+                room.push(Pair { node: number, reported, cached, failing, need });
             }
             facts.digests = digests.finish(&self.memory.columns);
             targets.push(room.len() - before);

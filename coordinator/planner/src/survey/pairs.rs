@@ -5,10 +5,9 @@ use std::time::Duration;
 use drop_protocol::failure::{Failure, FailureScope};
 use drop_protocol::{ImagePullPolicy, Monotonic, Now, ReportEntry};
 
+use super::Need;
 use super::checks::ImageCheck;
-use super::digests::Count;
 use super::nodes::NodeFacts;
-use super::{Need, Pair};
 use crate::backoff;
 use crate::cluster::CachedImage;
 use crate::memory::listing::Listed;
@@ -18,8 +17,8 @@ use crate::policy::Pacing;
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
 
-/// Of nodes that are to hold an image that has to be confirmed, some answer so soon if many hold it already.
-const FIRST_ANSWER: Duration = Duration::from_secs(2);
+/// Of nodes that hold a newly listed image that has to be confirmed, some say so within this time.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
 /// The longest that an evicted image waits before it is pulled again.
 const EVICTION_BACKOFF_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -52,6 +51,11 @@ enum Presence {
     Unknown(WaitReason),
 }
 
+/// Whether being there is not enough.
+pub(super) fn must_be_confirmed(image: &CachedImage, pinned: bool) -> bool {
+    image.pull_policy == ImagePullPolicy::Always && !pinned
+}
+
 impl<'w> Judge<'_, 'w> {
     /// What was seen of its entry. Few pairs need it: it is looked up for those.
     fn seen(&self) -> Option<&'w PairMemory> {
@@ -74,30 +78,12 @@ impl<'w> Judge<'_, 'w> {
         (!self.node.forgotten).then_some((failure, self.seen()?.failure.as_ref()?))
     }
 
-    /// The pair with the node of this number.
-    pub(super) fn pair(&self, node: usize, failing: bool, digests: &mut Count) -> Pair {
-        let cached = self.is_cached();
-        if let Some(digest) = self.reported.digest().filter(|_| cached) {
-            digests.add(digest);
-        }
-        // Most pairs are like this most of the time.
-        let settled = cached && self.node.grant.is_none() && self.pacing.repull.is_none();
-        let need = if settled { Need::Nothing } else { self.need(cached) };
-        Pair { node, reported: self.reported, cached, failing, need }
-    }
-
-    fn is_cached(&self) -> bool {
-        self.reported.is_present()
-            && !self.node.forgotten
-            && (!self.must_be_confirmed() || self.reported.confirmed || self.check.confirms(self.reported))
-    }
-
-    /// Whether being there is not enough.
     fn must_be_confirmed(&self) -> bool {
-        self.image.pull_policy == ImagePullPolicy::Always && !self.pinned
+        must_be_confirmed(self.image, self.pinned)
     }
 
-    fn need(&self, cached: bool) -> Need {
+    /// What the pair needs.
+    pub(super) fn need(&self, cached: bool) -> Need {
         if self.image.problem.is_some() {
             return if cached { Need::Nothing } else { Need::Waits(WaitReason::InvalidSpec) };
         }
@@ -166,8 +152,9 @@ impl<'w> Judge<'_, 'w> {
         if self.is_left_out() {
             return Presence::Unknown(WaitReason::ReportFull);
         }
-        // Without checks, a pull confirms it whether it is there or not: nothing would be won by waiting for the answer.
-        let answered = self.must_be_confirmed() && !self.check.possible
+        // If nobody asks the registry, a pull confirms it whether it is there or not: nothing would be won by waiting
+        // for the node's answer.
+        let answered = self.must_be_confirmed() && !self.check.may_be_asked(self.wake)
             || self.node.report.is_some_and(|report| {
                 (listed.generation..=self.latest.max(listed.generation)).contains(&report.catalog)
             });

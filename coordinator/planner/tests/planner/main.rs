@@ -13,6 +13,7 @@ mod leases;
 mod order;
 mod properties;
 mod pull_secrets;
+mod rechecks;
 mod repull;
 mod rig;
 mod rollout;
