@@ -8,6 +8,7 @@ use crate::network::{http_ok, pod_range};
 use crate::state::{ClusterInfo, NodeInfo};
 use crate::{command, files};
 use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -46,6 +47,12 @@ pub fn containerd_part(node: &NodeInfo) -> String {
 #[must_use]
 pub fn kubelet_part(node: &NodeInfo) -> String {
     format!("kubelet-{}", node.name)
+}
+
+/// Directory of further pieces of the kubelet's configuration (`*.conf`), which it reads at start.
+#[must_use]
+pub fn kubelet_drop_ins(node: &NodeInfo) -> PathBuf {
+    node.directory.join("disk/kubelet/config.d")
 }
 
 /// Starts the node's containerd unless it runs, without waiting for it.
@@ -207,7 +214,7 @@ authorization:
   mode: Webhook
 cgroupDriver: cgroupfs
 cgroupsPerQOS: false
-enforceNodeAllocatable: []
+enforceNodeAllocatable: [none]
 failCgroupV1: false
 failSwapOn: false
 localStorageCapacityIsolation: false
@@ -218,6 +225,7 @@ resolvConf: /var/lib/kubelet/resolv.conf
         key = serving.key.display(),
         ca = authority.certificate().display(),
     );
+    files::create_dir(&kubelet_drop_ins(node))?;
     Ok(files::write(&kubelet.join("config.yaml"), config)?)
 }
 
@@ -225,6 +233,7 @@ fn kubelet_command(info: &ClusterInfo, node: &NodeInfo) -> Command {
     let mut kubelet = on_node(info, node, info.binary("kubelet"));
     kubelet
         .args(["--config=/var/lib/kubelet/config.yaml", "--kubeconfig=/var/lib/kubelet/kubeconfig"])
+        .arg("--config-dir=/var/lib/kubelet/config.d")
         .arg(format!("--hostname-override={}", node.name))
         .arg(format!("--node-ip={}", node.address));
     kubelet

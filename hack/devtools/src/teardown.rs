@@ -6,8 +6,8 @@ use crate::daemon::{self, Daemons, Process};
 use crate::node::{containerd_part, kubelet_part};
 use crate::progress::say;
 use crate::settings::Settings;
-use crate::state::{self, ClusterInfo};
-use crate::{cgroups, control_plane, files, mounts, network, registry, wait};
+use crate::state::{self, ClusterInfo, NodeInfo};
+use crate::{cgroups, command, control_plane, files, mounts, network, registry, wait};
 use nix::sys::signal::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,6 +27,9 @@ pub enum Error {
         /// Their ids.
         pids: Vec<i32>,
     },
+    /// A Node object does not go.
+    #[error(transparent)]
+    Command(#[from] command::Error),
     /// A mount does not go.
     #[error(transparent)]
     Mounts(#[from] mounts::Error),
@@ -60,12 +63,7 @@ pub fn down(settings: &Settings) -> Result<(), Error> {
         daemons.stop(&kubelet_part(node), Duration::from_secs(10))?;
     }
     for node in &info.nodes {
-        say(format!("ending {}…", node.name));
-        daemons.stop(&containerd_part(node), Duration::from_secs(10))?;
-        let containers = cgroups::containers(node);
-        end_containers(node)?;
-        cgroups::remove(&containers);
-        mounts::release_node(node)?;
+        end_runtime(&daemons, node)?;
     }
     let order = [
         registry::REGISTRY,
@@ -92,8 +90,37 @@ pub fn down(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
+/// Takes nodes away from a running cluster, with their Node objects, until `count` are left: the last come first.
+pub fn shrink(settings: &Settings, count: usize) -> Result<ClusterInfo, Error> {
+    let _lock = cluster::lock(settings).map_err(Box::new)?;
+    let mut info = ClusterInfo::load(&settings.state)?;
+    let daemons = Daemons::new(&info.state);
+    while info.nodes.len() > count
+        && let Some(node) = info.nodes.pop()
+    {
+        daemons.stop(&kubelet_part(&node), Duration::from_secs(10))?;
+        let mut delete = control_plane::kubectl(&info);
+        command::run(delete.args(["delete", "node", &node.name, "--ignore-not-found"]))?;
+        end_runtime(&daemons, &node)?;
+        mounts::unmount_below(&node.directory)?;
+        files::remove_dir(&node.directory)?;
+        info.save()?;
+    }
+    Ok(info)
+}
+
+/// Ends a node's containerd and all that it runs, and lets go of the node's paths.
+fn end_runtime(daemons: &Daemons, node: &NodeInfo) -> Result<(), Error> {
+    say(format!("ending {}…", node.name));
+    daemons.stop(&containerd_part(node), Duration::from_secs(10))?;
+    let containers = cgroups::containers(node);
+    end_containers(node)?;
+    cgroups::remove(&containers);
+    Ok(mounts::release_node(node)?)
+}
+
 /// Ends what containerd started: shims live on without it, and hold the containers.
-fn end_containers(node: &state::NodeInfo) -> Result<(), Error> {
+fn end_containers(node: &NodeInfo) -> Result<(), Error> {
     // The containers have namespaces of their own; they are found as descendants of the shims, so look before killing.
     let mut left = BTreeSet::new();
     let ended = wait::until(Duration::from_secs(20), || {
