@@ -10,9 +10,9 @@
 
 mod eviction;
 mod failover;
+mod faults;
 mod idle;
 mod memory;
-mod metrics;
 mod overhead;
 mod rollout;
 
@@ -69,6 +69,8 @@ enum What {
     Eviction,
     /// The leader killed in mid-rollout: until the next grant.
     Failover,
+    /// A dead node and a missing image among twenty images on five nodes: what they cost all others.
+    Faults,
     /// Resident memory of agents and coordinators.
     Memory,
 }
@@ -94,6 +96,7 @@ async fn measure(cluster: &Cluster, what: &What) -> Result<Vec<Figure>> {
             figures.extend(eviction::measure(cluster).await?);
             figures.extend(failover::measure(cluster).await?);
             figures.extend(idle::measure(cluster, Duration::from_secs(*idle_seconds)).await?);
+            figures.extend(faults::measure(cluster).await?);
             figures
         }
         What::Rollout { images } => rollout::measure(cluster, *images).await?,
@@ -101,6 +104,7 @@ async fn measure(cluster: &Cluster, what: &What) -> Result<Vec<Figure>> {
         What::Overhead { rounds } => overhead::measure(cluster, *rounds).await?,
         What::Eviction => eviction::measure(cluster).await?,
         What::Failover => failover::measure(cluster).await?,
+        What::Faults => faults::measure(cluster).await?,
         What::Memory => memory::measure()?,
     })
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use kube::runtime::wait::await_condition;
 
-use crate::metrics;
 use drop_crds::CachedImage;
 use drop_harness::figure::{Figure, median};
-use drop_harness::{Cluster, scrape};
+use drop_harness::{Cluster, metrics, scrape};
 
 const PULL_SECONDS: &str = "drop_pull_duration_seconds";
 const GRANT_TO_PULL_SECONDS: &str = "drop_agent_grant_to_pull_seconds";

@@ -1,5 +1,6 @@
 //! A running cluster with Drop on it: its API, its nodes, and the objects that a test creates and removes.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -79,7 +80,7 @@ pub struct Told {
 
 impl Cluster {
     /// Connects to the API server and every node's containerd; removes what an earlier user of this prefix left.
-    async fn connect(info: ClusterInfo, prefix: &str) -> Result<Self> {
+    pub(crate) async fn connect(info: ClusterInfo, prefix: &str) -> Result<Self> {
         let kubeconfig = Kubeconfig::read_from(&info.kubeconfig)?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let client = Client::try_from(config)?;
@@ -208,6 +209,13 @@ impl Cluster {
         }))
     }
 
+    /// What nodes that lack `name` wait for a probe of, because others failed: `WaitingForRegistryProbe` and the like.
+    pub async fn probes(&self, name: &str) -> Result<BTreeSet<String>> {
+        let waiting = self.status(name).await?.waiting;
+        let reasons = waiting.into_iter().map(|waiting| waiting.reason);
+        Ok(reasons.filter(|reason| reason.starts_with("WaitingFor") && reason.ends_with("Probe")).collect())
+    }
+
     /// How many nodes the status of `name` shows as ready; `None` before there is a status.
     pub async fn ready_nodes(&self, name: &str) -> Result<Option<i32>> {
         let image = self.images().get_status(name).await?;
@@ -230,6 +238,12 @@ impl Cluster {
             })
         };
         Ok(wanted.iter().all(|image| ready(&image.name)))
+    }
+
+    /// Waits until the status of `name` shows so many nodes of so many.
+    pub async fn wait_fraction(&self, name: &str, fraction: &str, limit: Duration) -> Result<()> {
+        let what = format!("{name} is ready on {fraction}");
+        self.wait_until(limit, &what, async || Ok(self.status(name).await?.ready == fraction)).await
     }
 
     /// Asks `done` every 50 ms until it says yes; fails after `limit`.

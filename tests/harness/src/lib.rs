@@ -6,7 +6,7 @@
 //! | [`audit`] | API requests by user, from the audit log |
 //! | [`faulty`], [`api_door`] | registries that fail on demand, and a way to the API server that does |
 //! | [`figure`] | a measured value and its bound |
-//! | [`scrape`] | histograms on a page of metrics |
+//! | [`metrics`], [`scrape`] | what Drop's processes show under `/metrics`, and values and histograms in it |
 //! | [`cri`] | a bare CRI client that shares no code with the agent |
 //! | [`identity`] | the API server as one of Drop's agents sees it |
 //! | [`leader`] | the coordinator that leads |
@@ -26,6 +26,7 @@ pub mod figure;
 pub mod identity;
 pub mod leader;
 pub mod machine;
+pub mod metrics;
 pub mod private_registry;
 pub mod processes;
 pub mod scrape;

@@ -1,4 +1,4 @@
-//! Reads histograms out of a page of metrics.
+//! Reads values and histograms out of a page of metrics.
 
 /// Sum and count of a histogram, without regard to labels.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -9,17 +9,22 @@ pub struct Histogram {
     pub count: f64,
 }
 
+/// The sum of all values of the series `name` in `text` that have all of these `labels`, each as `name="value"`; 0 if
+/// there is none.
+#[must_use]
+pub fn total(text: &str, name: &str, labels: &[&str]) -> f64 {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{'])))
+        .filter(|rest| labels.iter().all(|label| rest.contains(label)))
+        .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
 /// Sum and count of the histogram `name` in `text`.
 #[must_use]
 pub fn histogram(text: &str, name: &str) -> Histogram {
-    let total = |suffix: &str| {
-        let series = format!("{name}{suffix}");
-        text.lines()
-            .filter(|line| line.strip_prefix(&series).is_some_and(|rest| rest.starts_with([' ', '{'])))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
-    };
-    Histogram { sum: total("_sum"), count: total("_count") }
+    let part = |suffix: &str| total(text, &format!("{name}{suffix}"), &[]);
+    Histogram { sum: part("_sum"), count: part("_count") }
 }
 
 /// The median of the histogram `name` over all of `texts`, by a straight line within its bucket.
@@ -93,6 +98,15 @@ mod tests {
         assert_eq!(median_between(BEFORE, AFTER, "h"), Some(1.5));
         assert_eq!(median_between(AFTER, AFTER, "h"), None);
         assert_eq!(median(&[AFTER.to_owned()], "h"), Some(7.5 / 11.0));
+    }
+
+    #[test]
+    fn values_are_added_up_by_name_and_labels() {
+        let text = "c_total{a=\"1\",b=\"x\"} 2\nc_total{a=\"2\",b=\"x\"} 3\nc_total_other 9\nplain 4\n";
+        assert_eq!(total(text, "c_total", &["b=\"x\""]), 5.0);
+        assert_eq!(total(text, "c_total", &["a=\"1\"", "b=\"x\""]), 2.0);
+        assert_eq!(total(text, "plain", &[]), 4.0);
+        assert_eq!(total(text, "absent", &[]), 0.0);
     }
 
     #[test]
