@@ -36,6 +36,27 @@ pub fn reinstall(info: &ClusterInfo) -> Result<(), Error> {
     wait_ready(info)
 }
 
+/// Applies `deploy/overlays/NAME` instead, with the images that were installed last and with patches (kustomize's) for the
+/// paths of this cluster's nodes; waits in the same way. [`reinstall`] goes back.
+pub fn apply_overlay(
+    info: &ClusterInfo,
+    repository: &Path,
+    name: &str,
+    patches: &[Value],
+) -> Result<(), Error> {
+    let installed = files::read(&overlay(info).join("kustomization.yaml"))?;
+    // It was written as JSON.
+    let mut kustomization: Value = serde_json::from_str(&installed).unwrap_or_default();
+    let directory = info.state.join("overlay-of-deploy");
+    files::create_dir(&directory)?;
+    let base = relative(&real(&directory)?, &real(&repository.join("deploy/overlays").join(name))?);
+    kustomization["resources"] = json!([base]);
+    kustomization["patches"] = json!(patches);
+    files::write(&directory.join("kustomization.yaml"), format!("{kustomization:#}\n"))?;
+    command::run(kubectl(info).arg("apply").arg("-k").arg(&directory))?;
+    wait_ready(info)
+}
+
 /// Waits until every coordinator and agent that there should be is ready, of the newest version.
 pub fn wait_ready(info: &ClusterInfo) -> Result<(), Error> {
     say("waiting for coordinators and agents…");
@@ -89,7 +110,6 @@ fn overlay(info: &ClusterInfo) -> PathBuf {
 fn write_overlay(info: &ClusterInfo, repository: &Path, images: &[ProductImage]) -> Result<(), Error> {
     let directory = overlay(info);
     files::create_dir(&directory)?;
-    let real = |path: &Path| files::named(path.canonicalize(), "find", path);
     let base = relative(&real(&directory)?, &real(&repository.join("deploy"))?);
     let renamed: Vec<Value> = images
         .iter()
@@ -109,6 +129,10 @@ fn write_overlay(info: &ClusterInfo, repository: &Path, images: &[ProductImage])
         "images": renamed,
     });
     Ok(files::write(&directory.join("kustomization.yaml"), format!("{overlay:#}\n"))?)
+}
+
+fn real(path: &Path) -> Result<PathBuf, Error> {
+    Ok(files::named(path.canonicalize(), "find", path)?)
 }
 
 /// The way from one absolute directory to another: kustomize takes no absolute ones.
