@@ -11,12 +11,6 @@ use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Waits until the status of `name` shows so many nodes of so many.
-async fn wait_fraction(cluster: &Cluster, name: &str, fraction: &str) -> Result<()> {
-    let what = format!("{name} is ready on {fraction}");
-    cluster.wait_until(SOON, &what, async || Ok(cluster.status(name).await?.ready == fraction)).await
-}
-
 /// Waits until users read this reason why `name` is not ready.
 async fn wait_reason(cluster: &Cluster, name: &str, reason: &str) -> Result<()> {
     let is_told = async || Ok(cluster.told(name).await?.is_some_and(|told| told.reason == reason));
@@ -87,12 +81,12 @@ fn edits_of_where_and_how_it_is_wanted_are_followed() -> Result<()> {
 
         let one = json!({ "kubernetes.io/hostname": cluster.nodes[1].0 });
         cluster.edit_spec(name, &json!({ "imagePullPolicy": "IfNotPresent", "nodeSelector": one })).await?;
-        wait_fraction(cluster, name, "1/1").await?;
+        cluster.wait_fraction(name, "1/1", SOON).await?;
         anyhow::ensure!(!cluster.nodes[0].1.has(&image.reference()).await?, "pulled where it is not wanted");
         cluster.edit_spec(name, &json!({ "nodeSelector": null })).await?;
-        wait_fraction(cluster, name, "3/3").await?;
+        cluster.wait_fraction(name, "3/3", SOON).await?;
         cluster.edit_policy(&json!({ "nodeSelector": one })).await?;
-        wait_fraction(cluster, name, "1/1").await?;
+        cluster.wait_fraction(name, "1/1", SOON).await?;
         cluster.edit_spec(name, &json!({ "nodeSelector": { "no-such": "label" } })).await?;
         wait_reason(cluster, name, "NoTargets").await?;
         cluster.clean().await
@@ -131,17 +125,17 @@ fn a_policy_may_be_edited_deleted_and_made_again_in_mid_rollout() -> Result<()> 
         cluster.apply_policy(1, Duration::ZERO).await?;
         let one = json!({ "nodeSelector": { "kubernetes.io/hostname": cluster.nodes[0].0 } });
         cluster.apply_image_with(&image, &one).await?;
-        wait_fraction(cluster, &image.name, "1/1").await?;
+        cluster.wait_fraction(&image.name, "1/1", SOON).await?;
         cluster.edit_delay(Duration::from_secs(3600)).await?;
         cluster.edit_spec(&image.name, &json!({ "nodeSelector": null })).await?;
-        wait_fraction(cluster, &image.name, "1/3").await?;
+        cluster.wait_fraction(&image.name, "1/3", SOON).await?;
         cluster.policies().delete(&cluster.prefix, &DeleteParams::default()).await?;
         wait_reason(cluster, &image.name, "PolicyNotFound").await?;
         anyhow::ensure!(cluster.status(&image.name).await?.ready == "1/3", "what is cached stays so");
         cluster.apply_policy(1, Duration::from_secs(3600)).await?;
         wait_reason(cluster, &image.name, "InProgress").await?;
         cluster.edit_delay(Duration::ZERO).await?;
-        wait_fraction(cluster, &image.name, "3/3").await?;
+        cluster.wait_fraction(&image.name, "3/3", SOON).await?;
         cluster.clean().await
     })
 }

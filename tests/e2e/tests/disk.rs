@@ -1,10 +1,11 @@
 //! Disks that are full, or nearly so.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use drop_devtools::state::NodeInfo;
 use drop_devtools::{command, mounts};
 use drop_harness::{Cluster, run};
@@ -63,16 +64,23 @@ fn a_disk_that_is_full_fails_its_node_alone_and_heals() -> Result<()> {
                 cluster.apply_image(image).await?;
             }
             for image in &images {
-                cluster
-                    .wait_until(SOON, "the others have it", async || {
-                        Ok(cluster.status(&image.name).await?.ready == "2/3")
-                    })
-                    .await?;
+                cluster.wait_fraction(&image.name, "2/3", SOON).await?;
             }
             cluster
                 .wait_until(SOON, "the full disk is told", async || {
                     let told = cluster.told(&images[0].name).await?.context("no condition")?;
                     Ok(told.reason == "DiskError" && told.message.contains(&last.name))
+                })
+                .await?;
+            // Two images failed there: it is the node that tries one at a time.
+            cluster
+                .wait_until(SOON * 2, "the node is held, and nobody else", async || {
+                    let mut probes = BTreeSet::new();
+                    for image in &images {
+                        probes.extend(cluster.probes(&image.name).await?);
+                    }
+                    ensure!(probes.iter().all(|probe| probe == "WaitingForNodeProbe"), "{probes:?}");
+                    Ok(!probes.is_empty())
                 })
                 .await
         }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use drop_devtools::control_plane::kubectl;
 use drop_devtools::{command, node as parts};
-use drop_harness::{Cluster, Wanted, machine, processes, run};
+use drop_harness::faulty::{Door, Fault, Trust};
+use drop_harness::{Cluster, Wanted, machine, metrics, processes, run, scrape};
 use drop_protocol::names;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -16,6 +17,9 @@ const SOON: Duration = Duration::from_secs(60);
 const PULLED: Duration = Duration::from_secs(8);
 /// A node's agent that has gone is missed at the next of its Pod's probes.
 const MISSED: Duration = Duration::from_secs(120);
+/// So long a grant lives without a renewal, of which there is one every [`RENEWED`].
+const EXPIRED: Duration = Duration::from_secs(60);
+const RENEWED: Duration = Duration::from_secs(15);
 
 fn nodes(cluster: &Cluster) -> Api<Node> {
     Api::all(cluster.client.clone())
@@ -24,12 +28,6 @@ fn nodes(cluster: &Cluster) -> Api<Node> {
 async fn edit_node(cluster: &Cluster, name: &str, patch: Value) -> Result<()> {
     nodes(cluster).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
     Ok(())
-}
-
-/// Waits until the status of `image` shows so many nodes of so many.
-async fn wait_fraction(cluster: &Cluster, image: &Wanted, fraction: &str) -> Result<()> {
-    let what = format!("{} is ready on {fraction}", image.name);
-    cluster.wait_until(SOON, &what, async || Ok(cluster.status(&image.name).await?.ready == fraction)).await
 }
 
 /// Waits until so many nodes wait for this reason.
@@ -46,6 +44,19 @@ fn kubectl_run(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
     Ok(command::run(kubectl(&cluster.info).args(arguments))?)
 }
 
+/// Does something to a node with kubectl, looks at what comes of it, and undoes it whatever that is.
+async fn meanwhile(
+    cluster: &Cluster,
+    done: &[&str],
+    undone: &[&str],
+    look: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    kubectl_run(cluster, done)?;
+    let outcome = look.await;
+    kubectl_run(cluster, undone)?;
+    outcome
+}
+
 #[test]
 fn labels_taints_and_cordons_decide_at_once_where_an_image_is_wanted() -> Result<()> {
     run("places", async |cluster| {
@@ -54,35 +65,29 @@ fn labels_taints_and_cordons_decide_at_once_where_an_image_is_wanted() -> Result
         kubectl_run(cluster, &["label", "node", last, "places-"])?;
         cluster.apply_policy(3, Duration::ZERO).await?;
         cluster.apply_image_with(&image, &json!({ "nodeSelector": { "places": "here" } })).await?;
-        wait_fraction(cluster, &image, "0/0").await?;
+        cluster.wait_fraction(&image.name, "0/0", SOON).await?;
         kubectl_run(cluster, &["label", "node", last, "places=here"])?;
-        wait_fraction(cluster, &image, "1/1").await?;
+        cluster.wait_fraction(&image.name, "1/1", SOON).await?;
         anyhow::ensure!(cluster.status(&image.name).await?.cached_nodes == [last]);
         kubectl_run(cluster, &["label", "node", last, "places-"])?;
         cluster.edit_spec(&image.name, &json!({ "nodeSelector": null })).await?;
-        wait_fraction(cluster, &image, "3/3").await?;
+        cluster.wait_fraction(&image.name, "3/3", SOON).await?;
 
-        let untaint = ["taint", "node", last, "places:NoSchedule-"];
-        kubectl_run(cluster, &["taint", "node", last, "places=only:NoSchedule"])?;
+        let taint = ["taint", "node", last, "places=only:NoSchedule"];
         let tainted = async {
-            wait_fraction(cluster, &image, "2/2").await?;
+            cluster.wait_fraction(&image.name, "2/2", SOON).await?;
             let tolerations = json!([{ "key": "places", "operator": "Exists" }]);
             cluster.edit_spec(&image.name, &json!({ "tolerations": tolerations })).await?;
-            wait_fraction(cluster, &image, "3/3").await?;
+            cluster.wait_fraction(&image.name, "3/3", SOON).await?;
             cluster.edit_spec(&image.name, &json!({ "tolerations": null })).await?;
-            wait_fraction(cluster, &image, "2/2").await?;
+            cluster.wait_fraction(&image.name, "2/2", SOON).await?;
             cluster.edit_policy(&json!({ "tolerations": tolerations })).await?;
-            wait_fraction(cluster, &image, "3/3").await
+            cluster.wait_fraction(&image.name, "3/3", SOON).await
         };
-        let outcome = tainted.await;
-        kubectl_run(cluster, &untaint)?;
-        outcome?;
-
-        kubectl_run(cluster, &["cordon", last])?;
-        let outcome = wait_fraction(cluster, &image, "2/2").await;
-        kubectl_run(cluster, &["uncordon", last])?;
-        outcome?;
-        wait_fraction(cluster, &image, "3/3").await?;
+        meanwhile(cluster, &taint, &["taint", "node", last, "places:NoSchedule-"], tainted).await?;
+        let left_out = cluster.wait_fraction(&image.name, "2/2", SOON);
+        meanwhile(cluster, &["cordon", last], &["uncordon", last], left_out).await?;
+        cluster.wait_fraction(&image.name, "3/3", SOON).await?;
         cluster.clean().await
     })
 }
@@ -94,14 +99,10 @@ fn a_node_that_is_drained_in_mid_rollout_is_left_out_until_it_is_back() -> Resul
         let last = cluster.nodes[2].0.as_str();
         cluster.apply_policy(1, Duration::from_secs(5)).await?;
         cluster.apply_image(&image).await?;
-        kubectl_run(
-            cluster,
-            &["drain", last, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=90s"],
-        )?;
-        let outcome = wait_fraction(cluster, &image, "2/2").await;
-        kubectl_run(cluster, &["uncordon", last])?;
-        outcome?;
-        wait_fraction(cluster, &image, "3/3").await?;
+        let drain = ["drain", last, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=90s"];
+        let left_out = cluster.wait_fraction(&image.name, "2/2", SOON);
+        meanwhile(cluster, &drain, &["uncordon", last], left_out).await?;
+        cluster.wait_fraction(&image.name, "3/3", SOON).await?;
         cluster.clean().await
     })
 }
@@ -113,20 +114,20 @@ fn a_node_that_comes_back_with_an_empty_disk_starts_from_nothing() -> Result<()>
         let (last, cri) = &cluster.nodes[2];
         cluster.apply_policy(3, Duration::ZERO).await?;
         cluster.apply_image_with(&image, &json!({ "imagePullPolicy": "IfNotPresent" })).await?;
-        wait_fraction(cluster, &image, "3/3").await?;
+        cluster.wait_fraction(&image.name, "3/3", SOON).await?;
         let before = cluster.leases().get(last).await?.metadata.uid;
 
         let kubelet = format!("kubelet-{last}");
         machine::stop(cluster, &kubelet)?;
         nodes(cluster).delete(last, &DeleteParams::default()).await?;
         let outcome = async {
-            wait_fraction(cluster, &image, "2/2").await?;
+            cluster.wait_fraction(&image.name, "2/2", SOON).await?;
             cri.remove(&image.reference()).await
         }
         .await;
         machine::bring_up(cluster).await?;
         outcome?;
-        wait_fraction(cluster, &image, "3/3").await?;
+        cluster.wait_fraction(&image.name, "3/3", SOON).await?;
         anyhow::ensure!(cri.has(&image.reference()).await?, "taken for what its predecessor held");
         anyhow::ensure!(
             cluster.leases().get(last).await?.metadata.uid != before,
@@ -151,13 +152,13 @@ fn a_node_without_an_agent_is_named_as_the_reason_and_holds_up_nobody() -> Resul
             let gone = async || Ok(cluster.pods().list(&agents).await?.items.is_empty());
             cluster.wait_until(SOON, "the agent is gone", gone).await?;
             cluster.apply_image(&image).await?;
-            wait_fraction(cluster, &image, "2/3").await?;
+            cluster.wait_fraction(&image.name, "2/3", SOON).await?;
             wait_waiting(cluster, &image, "AgentNotReady", 1).await
         }
         .await;
         edit_node(cluster, last, os("linux")).await?;
         outcome?;
-        wait_fraction(cluster, &image, "3/3").await?;
+        cluster.wait_fraction(&image.name, "3/3", SOON).await?;
         cluster.clean().await
     })
 }
@@ -192,7 +193,7 @@ fn a_dead_agent_costs_others_nothing_at_a_cap_of_two_and_ten_seconds_at_a_cap_of
         processes::signal(pid, "CONT").await?;
         outcome?;
         for image in &images {
-            wait_fraction(cluster, image, "3/3").await?;
+            cluster.wait_fraction(&image.name, "3/3", SOON).await?;
         }
         cluster.clean().await
     })
@@ -215,14 +216,14 @@ fn a_node_with_the_longest_name_is_treated_as_any_other() -> Result<()> {
             // Nobody stands behind it, so it is tainted soon.
             let anywhere = json!({ "tolerations": [{ "operator": "Exists" }] });
             cluster.apply_image_with(&image, &anywhere).await?;
-            wait_fraction(cluster, &image, "3/4").await?;
+            cluster.wait_fraction(&image.name, "3/4", SOON).await?;
             wait_waiting(cluster, &image, "AgentNotReady", 1).await?;
             cluster.leases().get(&name).await.context("it has no Lease")
         }
         .await;
         nodes(cluster).delete(&name, &DeleteParams::default()).await?;
         outcome?;
-        wait_fraction(cluster, &image, "3/3").await?;
+        cluster.wait_fraction(&image.name, "3/3", SOON).await?;
         cluster.clean().await
     })
 }
@@ -238,7 +239,7 @@ fn a_node_whose_runtime_is_stopped_holds_up_nobody_and_comes_back() -> Result<()
             // A node that is not ready is tainted after a while, and then no target.
             let anywhere = json!({ "tolerations": [{ "operator": "Exists" }] });
             cluster.apply_image_with(&image, &anywhere).await?;
-            wait_fraction(cluster, &image, "2/3").await?;
+            cluster.wait_fraction(&image.name, "2/3", SOON).await?;
             cluster
                 .wait_until(MISSED, "the status says why", async || {
                     let status = cluster.status(&image.name).await?;
@@ -253,11 +254,55 @@ fn a_node_whose_runtime_is_stopped_holds_up_nobody_and_comes_back() -> Result<()
         .await;
         machine::bring_up(cluster).await?;
         outcome?;
-        cluster
-            .wait_until(MISSED, "the node has it", async || {
-                Ok(cluster.status(&image.name).await?.ready == "3/3")
-            })
-            .await?;
+        cluster.wait_fraction(&image.name, "3/3", MISSED).await?;
+        cluster.clean().await
+    })
+}
+
+#[test]
+fn a_node_that_dies_in_mid_pull_keeps_its_slot_for_a_minute_and_no_longer() -> Result<()> {
+    run("dying", async |cluster| {
+        let door = Door::open(&cluster.info)?;
+        let _plain = Trust::plain(&cluster.info, &door.host)?;
+        let images = cluster.fresh_images(2, 1).await?;
+        let (first, second) = (door.leads_to(&images[0]), &images[1]);
+        let last = cluster.nodes[2].0.as_str();
+        let expired = async || {
+            let text = metrics::of_coordinators(cluster).await?;
+            anyhow::Ok(scrape::total(&text, "drop_grants_withdrawn_total", &["reason=\"Expired\""]))
+        };
+        let before = expired().await?;
+        // It never ends by itself.
+        door.fail(Fault::Slow(1));
+        cluster.apply_policy(1, Duration::ZERO).await?;
+        // A node that is not ready is tainted after a while, and then no target.
+        let anywhere = json!([{ "operator": "Exists" }]);
+        let there = json!({ "kubernetes.io/hostname": last });
+        cluster.apply_image_with(&first, &json!({ "nodeSelector": there, "tolerations": anywhere })).await?;
+        cluster.wait_until(SOON, "the node downloads", async || Ok(door.downloads() > 0)).await?;
+
+        let pid = processes::with_environment("drop-agent", "NODE_NAME", |node| node == last)?;
+        // Without a kubelet nobody starts the agent again.
+        machine::stop(cluster, &format!("kubelet-{last}"))?;
+        processes::kill(pid).await?;
+        let start = Instant::now();
+        let outcome = async {
+            cluster
+                .wait_until(Duration::from_secs(10), "its download ends", async || Ok(door.downloads() == 0))
+                .await?;
+            door.mend();
+            cluster.apply_image_with(second, &json!({ "tolerations": anywhere })).await?;
+            cluster.wait_fraction(&second.name, "2/3", EXPIRED + SOON).await?;
+            let took = start.elapsed();
+            anyhow::ensure!(took > EXPIRED - RENEWED, "others have it after {took:?}: the slot was not kept");
+            anyhow::ensure!(expired().await? == before + 1.0, "no grant counts as expired");
+            Ok(())
+        }
+        .await;
+        machine::bring_up(cluster).await?;
+        outcome?;
+        cluster.wait_fraction(&first.name, "1/1", MISSED).await?;
+        cluster.wait_fraction(&second.name, "3/3", MISSED).await?;
         cluster.clean().await
     })
 }
