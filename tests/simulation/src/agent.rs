@@ -36,6 +36,8 @@ pub struct Machine {
     pub cut: bool,
     /// Counts partitions, so that an old one's consequences don't strike in a new one.
     pub cuts: u64,
+    /// How often its agent was started.
+    pub starts: u64,
     /// Its Node object and Pod are kept up to date by the kubelet.
     pub labels: BTreeMap<String, String>,
 }
@@ -53,6 +55,8 @@ pub struct Process {
     pub grant: Option<GrantId>,
     /// A grant whose withdrawal it has heard of: it starts nothing of it any more.
     pub withdrawn: Option<GrantId>,
+    /// It has asked for its grant to be finished, and does not know what became of it.
+    pub finishing: bool,
     step: Agent,
     effects: VecDeque<Effect>,
     calls: BTreeMap<u64, Call>,
@@ -83,7 +87,9 @@ impl Simulation {
         if !host.powered || host.agent.is_some() || self.api.node(&host.name).is_none() {
             return;
         }
-        let id = self.number();
+        let host = &mut self.machines[machine];
+        host.starts += 1;
+        let id = (machine as u64 + 1) * 1_000 + host.starts;
         let host = &self.machines[machine];
         let now = host.clock.now(self.now);
         let config = Config::new(&host.name, &host.pod, &format!("p{id}"));
@@ -96,6 +102,7 @@ impl Simulation {
             inbox: VecDeque::new(),
             grant: None,
             withdrawn: None,
+            finishing: false,
             step,
             effects: VecDeque::new(),
             calls: BTreeMap::new(),
@@ -234,6 +241,9 @@ impl Simulation {
             (Call::ReadLease, Answer::Refused(Refusal::NotFound)) => Input::LeaseGone,
             (Call::ReadLease, _) => Input::LeaseUnknown(unknown()),
             (Call::Write(write), answer) => {
+                if let Some(agent) = self.machines[machine].agent.as_mut() {
+                    agent.finishing = false;
+                }
                 let result = match answer {
                     Answer::Lease(stored) => {
                         let mut lease = stored.lease.clone();
@@ -382,6 +392,12 @@ impl Simulation {
         let name = self.machines[machine].name.clone();
         let call = self.call(client, Request::PatchLease { name, patch, what, issue: None });
         self.expect(machine, call, Call::Write(write));
+        if kind == WriteKind::Finish
+            && let Some(agent) = self.machines[machine].agent.as_mut()
+        {
+            agent.finishing = true;
+            self.node_moment(machine);
+        }
     }
 
     fn expect(&mut self, machine: usize, call: u64, purpose: Call) {

@@ -1,10 +1,12 @@
 //! Deliberate breaks: each takes away one safety mechanism, and one invariant must notice.
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Break {
     /// The kernel timer never kills a paused agent (invariant 1).
     TimerNeverFires,
@@ -36,6 +38,11 @@ pub enum Break {
     AlwaysReady,
     /// Where a registry gives no answer, coordinators take a node's word for one (invariant 5).
     InventAnswers,
+    /// The planner is told that sets want what they list and what was ever found, whatever became of the discovery
+    /// (invariant 8).
+    TrustDiscovery,
+    /// Children that are not as their set says are never put right (invariant 3).
+    LeaveChildren,
     /// Agents write a heartbeat while idle (invariant 6).
     Heartbeat,
 }
@@ -53,10 +60,11 @@ impl Break {
             | Self::UnconditionalFinish
             | Self::EarlyExpiry => 1,
             Self::NoDelay => 2,
-            Self::NoPresence | Self::NeverWakes => 3,
+            Self::NoPresence | Self::NeverWakes | Self::LeaveChildren => 3,
             Self::NeverMarkWithdrawn | Self::IssueUnwanted => 4,
             Self::DropStatus | Self::AlwaysReady | Self::InventAnswers => 5,
             Self::Heartbeat => 6,
+            Self::TrustDiscovery => 8,
         }
     }
 }

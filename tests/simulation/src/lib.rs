@@ -3,12 +3,15 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`run`] | one seed from its faults to the quiet after them |
+//! | [`schedule`] | what happens in a run, said in full; what a seed makes of it |
+//! | [`run`] | one schedule from its faults to the quiet after them |
 //! | [`simulation`] | the parts, the event queue, and who hears what |
-//! | [`scenario`] | what a seed begins with |
+//! | [`scenario`] | what a run begins with |
+//! | [`streams`] | chance: a stream of its own for each part |
 //! | [`faults`] | what goes wrong, and how it ends |
 //! | [`api`], [`request`] | the API server: objects, versions, conflicts, admission, watches |
 //! | [`network`], [`news`] | what becomes of messages; who hears of a change |
+//! | [`sets`] | CachedImageSets, DiscoveryPolicies and the garbage collector |
 //! | [`clock`], [`queue`] | time |
 //! | [`coordinator`] | replicas: election, index, executor around the planner |
 //! | [`agent`] | machines: the thin runtime around the agent step, and the kernel timer |
@@ -17,8 +20,10 @@
 //! | [`invariants`] | what must always hold |
 //! | [`breaks`] | deliberate breaks, which an invariant must notice |
 //! | [`trace`] | what happened, for people |
+//! | [`coverage`] | which fault struck in which state |
+//! | [`shrink`] | as little of a schedule as still breaks an invariant |
 //!
-//! One thread, one random number generator, no clock but the simulated one: a seed is a run. The crate knows neither
+//! One thread, no chance that the seed does not decide, no clock but the simulated one: a seed is a run. The crate knows neither
 //! Kubernetes' client nor containerd's.
 
 pub mod agent;
@@ -26,6 +31,7 @@ pub mod api;
 pub mod breaks;
 pub mod clock;
 pub mod coordinator;
+pub mod coverage;
 pub mod faults;
 pub mod invariants;
 pub mod network;
@@ -38,5 +44,9 @@ pub mod request;
 pub mod run;
 pub mod runtime;
 pub mod scenario;
+pub mod schedule;
+pub mod sets;
+pub mod shrink;
 pub mod simulation;
+pub mod streams;
 pub mod trace;

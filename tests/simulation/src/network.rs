@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Time;
 
 /// A process on one end of a connection. A restarted one is another client.
@@ -23,7 +25,8 @@ pub enum Place {
 }
 
 /// How unreliable the network is while faults last. Chances of one message, 0 to 1.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Weather {
     /// A request never arrives.
     pub lost: f64,

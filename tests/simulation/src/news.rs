@@ -1,11 +1,13 @@
 //! Who hears of a change, and when: the watches of all clients.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::watch::Watch;
 use crate::api::{Kind, Stored};
 use crate::network::{self, Client};
 use crate::simulation::{Event, Message, Simulation};
+use crate::streams::Part;
 
 impl Simulation {
     /// Tells watches of what was committed since last time.
@@ -31,7 +33,8 @@ impl Simulation {
             return;
         }
         watch.scheduled = true;
-        let delay = network::watch_delay(&mut self.rng, &self.weather);
+        let mut rng = self.streams.next(Part::Watch(watch.client.place, watch.kind));
+        let delay = network::watch_delay(&mut rng, &self.weather);
         self.after(delay, Event::Watch(index));
     }
 
@@ -48,8 +51,8 @@ impl Simulation {
         } else {
             self.watches.push(watch);
         }
-        let delay = network::transit(&mut self.rng);
-        self.after(delay, Event::Reconnect(index));
+        let mut rng = self.streams.next(Part::Watch(client.place, kind));
+        self.after(network::transit(&mut rng), Event::Reconnect(index));
         index
     }
 
@@ -81,8 +84,10 @@ impl Simulation {
         if !self.watches[index].connected {
             return;
         }
-        self.watches[index].cut();
-        let delay = self.seconds(0.2, 6.0);
+        let watch = &mut self.watches[index];
+        watch.cut();
+        let mut rng = self.streams.next(Part::Watch(watch.client.place, watch.kind));
+        let delay = Duration::from_millis(rng.u64(200..6_000));
         self.after(delay, Event::Reconnect(index));
     }
 
@@ -111,21 +116,14 @@ impl Simulation {
             self.schedule_watch(index);
             return;
         }
-        let mut snapshot = self.api.snapshot();
+        let mut snapshot = self.api.snapshot(kind, name.as_deref());
         if let (Some(name), true) = (&name, self.weather.slow_watch > 0.0 && self.rng.u32(0..100) < 30) {
             // A list from a server's cache may be behind, and behind what the client has heard already.
             let age = self.seconds(0.0, 5.0);
             let version = self.api.version_at(self.now.saturating_sub(age));
             let object = self.api.get_at(version, kind, name).cloned();
-            snapshot.objects.retain(|key, _| key.0 == kind);
-            match object {
-                Some(object) => {
-                    snapshot.objects.insert((kind, name.clone()), Stored { version, object });
-                }
-                None => {
-                    snapshot.objects.remove(&(kind, name.clone()));
-                }
-            }
+            snapshot.objects =
+                object.map(|object| (name.clone(), Stored { version, object })).into_iter().collect();
             snapshot.version = version;
             let behind: Vec<u64> = self.api.log()[usize::try_from(version).unwrap_or(0)..]
                 .iter()
@@ -135,7 +133,6 @@ impl Simulation {
             self.watches[index].pending.extend(behind);
         }
         self.watches[index].heard = snapshot.version.max(1);
-        snapshot.objects.retain(|key, _| key.0 == kind && name.as_ref().is_none_or(|name| *name == key.1));
         self.deliver(client, Message::Relisted(kind, Arc::new(snapshot)));
         self.schedule_watch(index);
     }

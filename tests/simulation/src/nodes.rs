@@ -69,8 +69,7 @@ impl Simulation {
             let grace = self.seconds(1.0, 30.0);
             self.terminate_agent(machine, grace);
         }
-        let pod = self.api.new_uid();
-        self.machines[machine].pod = pod;
+        self.machines[machine].pod = self.api.new_uid(&format!("pod-{}", self.machines[machine].name));
         let delay = self.seconds(0.05, 20.0);
         self.after(delay, Event::Heal(Heal::Register(machine)));
     }
@@ -81,7 +80,7 @@ impl Simulation {
             return;
         }
         self.power_off(machine);
-        let pod = self.api.new_uid();
+        let pod = self.api.new_uid(&format!("pod-{}", self.machines[machine].name));
         let host = &mut self.machines[machine];
         host.powered = true;
         host.pod = pod;

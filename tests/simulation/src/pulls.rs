@@ -38,6 +38,7 @@ impl Simulation {
         self.pull_changes += 1;
         let ends = self.machines[machine].runtime.start(key, &reference, &self.registry, mishap, now);
         self.checker_sees_pull(machine, key);
+        self.node_moment(machine);
         match ends {
             Some(at) => self.queue.push(at, Event::PullEnds(machine, key)),
             // containerd itself gives up on a pull without bytes, sometimes.
@@ -51,6 +52,7 @@ impl Simulation {
     pub fn pull_ends(&mut self, machine: usize, key: PullKey) {
         let Some(result) = self.machines[machine].runtime.end(key, &self.registry) else { return };
         self.pull_changes += 1;
+        self.node_moment(machine);
         let reference = self.checker.reference_of(machine, key).unwrap_or_default();
         let lists = !self.chance(0.01);
         let result = match result {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drop_planner::{ImageStatus, StoredCatalog};
+use drop_planner::{CachedImageSet, ChildWrite, ChildWriteKind, ImageStatus, SetStatus, StoredCatalog};
 use drop_protocol::{Catalog, names};
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::Value;
@@ -43,6 +43,10 @@ pub enum Request {
     PutCatalog(Box<Catalog>, Option<(String, u64)>),
     /// Replaces the status of the CachedImage with this name and uid.
     PutStatus(String, String, Box<ImageStatus>),
+    /// Creates, patches or deletes the CachedImage of a set.
+    WriteChild(Box<ChildWrite>),
+    /// Replaces the status of the CachedImageSet with this name and uid.
+    PutSetStatus(String, String, Box<SetStatus>),
     /// Creates an Event.
     CreateEvent(String),
     /// A write that something before the server refuses, such as a webhook.
@@ -62,6 +66,8 @@ pub enum Answer {
     Snapshot(Arc<Snapshot>),
     /// The CachedImage as it is now.
     Image(Arc<drop_planner::CachedImage>, u64),
+    /// The CachedImageSet as it is now.
+    Set(Arc<CachedImageSet>, u64),
     /// Done; there is nothing to show.
     Done,
     /// Not done.
@@ -72,7 +78,7 @@ pub enum Answer {
 
 impl Simulation {
     /// Serves a request.
-    pub fn serve(&mut self, client: Client, request: &Request) -> Answer {
+    pub fn serve(&mut self, client: Client, request: &Arc<Request>) -> Answer {
         let now = self.now;
         let writer = match client.place {
             Place::Coordinator(index) => Writer::Coordinator(index),
@@ -82,10 +88,10 @@ impl Simulation {
             Ok(lease) => Answer::Lease(lease),
             Err(refusal) => Answer::Refused(refusal),
         };
-        if let Some(what) = request.written() {
-            self.api.note_write(now, writer.clone(), what);
+        if request.is_write() {
+            self.api.note_write(now, writer.clone(), Arc::clone(request));
         }
-        let answer = match request {
+        let answer = match &**request {
             Request::GetLease(name) => match self.api.lease(name) {
                 Some(lease) => Answer::Lease(Arc::clone(lease)),
                 None => Answer::Refused(Refusal::NotFound),
@@ -121,20 +127,42 @@ impl Simulation {
                             ..(*stored).clone()
                         });
                         if image != stored {
-                            self.api.commit(now, Kind::Image, name, Some(Object::Image(Arc::clone(&image))));
+                            self.api.commit(now, Kind::Image, name, Some(Object::Image(image)));
                         }
-                        Answer::Image(image, self.api.version())
+                        match self.api.image(name) {
+                            Some(image) => Answer::Image(Arc::clone(image), self.api.version()),
+                            None => Answer::Refused(Refusal::NotFound),
+                        }
+                    }
+                    None => Answer::Refused(Refusal::NotFound),
+                }
+            }
+            Request::WriteChild(write) => match self.api.write_child(now, write) {
+                Ok(Some(image)) => {
+                    if self.is_left_behind(&image) {
+                        self.leave_to_collector(&image);
+                    }
+                    Answer::Image(image, self.api.version())
+                }
+                Ok(None) => Answer::Done,
+                Err(refusal) => Answer::Refused(refusal),
+            },
+            Request::PutSetStatus(name, uid, status) => {
+                match self.api.set(name).filter(|set| set.uid == *uid).cloned() {
+                    Some(stored) => {
+                        let set =
+                            Arc::new(CachedImageSet { status: (**status).clone(), ..(*stored).clone() });
+                        if set != stored {
+                            self.api.commit(now, Kind::Set, name, Some(Object::Set(Arc::clone(&set))));
+                        }
+                        Answer::Set(set, self.api.version())
                     }
                     None => Answer::Refused(Refusal::NotFound),
                 }
             }
             Request::CreateEvent(_) => Answer::Done,
             Request::Vetoed => return Answer::Refused(Refusal::Forbidden("a webhook says no".to_owned())),
-            Request::List(kind) => {
-                let mut snapshot = self.api.snapshot();
-                snapshot.objects.retain(|key, _| key.0 == *kind);
-                Answer::Snapshot(Arc::new(snapshot))
-            }
+            Request::List(kind) => Answer::Snapshot(Arc::new(self.api.snapshot(*kind, None))),
         };
         if let (Writer::Agent(_), Answer::Refused(Refusal::Forbidden(why))) = (&writer, &answer) {
             self.report(1, format!("an agent asked for what admission refuses: {why}"));
@@ -170,7 +198,13 @@ impl Request {
         }
     }
 
-    /// What is written, for people; `None` for reads and for the leader's renewals.
+    /// Whether it asks for something to be written.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Self::GetLease(_) | Self::List(_) | Self::Vetoed)
+    }
+
+    /// What is written, for people; `None` for reads.
     #[must_use]
     pub fn written(&self) -> Option<String> {
         match self {
@@ -189,6 +223,15 @@ impl Request {
                 catalog.wanted.len()
             )),
             Self::PutStatus(name, _, status) => Some(format!("status {name} {}", status.ready)),
+            Self::WriteChild(write) => {
+                let what = match &write.kind {
+                    ChildWriteKind::Create { .. } => "create",
+                    ChildWriteKind::Patch { .. } => "patch",
+                    ChildWriteKind::Delete { .. } => "delete",
+                };
+                Some(format!("{what} {} of {}", write.child, write.set))
+            }
+            Self::PutSetStatus(name, _, status) => Some(format!("status of {name} {:?}", status.phase)),
             Self::CreateEvent(text) => Some(format!("event {text}")),
         }
     }

@@ -1,11 +1,13 @@
-//! A whole run of one seed: faults, calm, convergence, quiet.
+//! A whole run of one schedule: faults, calm, convergence, quiet.
 
 use std::time::Duration;
 
 use crate::breaks::Break;
 use crate::clock::Time;
-use crate::faults::{Fault, Heal};
+use crate::coverage::Coverage;
+use crate::faults::Heal;
 use crate::invariants::Violation;
+use crate::schedule::Schedule;
 use crate::simulation::{Event, Simulation};
 use crate::trace::Trace;
 
@@ -27,7 +29,7 @@ impl Default for Options {
 }
 
 /// What a run without violation looked like.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// How long the cluster needed after the last fault.
     pub converged: Time,
@@ -35,6 +37,8 @@ pub struct Outcome {
     pub writes: usize,
     /// Simulated time in all.
     pub simulated: Time,
+    /// Events that were handled, and what faults struck.
+    pub coverage: Coverage,
 }
 
 /// How often it is looked whether all is well.
@@ -51,24 +55,29 @@ const QUIET: Duration = Duration::from_secs(600);
 /// # Errors
 /// With the first violation of an invariant. A panic of any part counts as one, of number 0.
 pub fn run(seed: u64, options: Options) -> Result<Outcome, Violation> {
-    std::panic::catch_unwind(|| whole(seed, options)).unwrap_or_else(|_| {
+    let trace = if options.trace { Trace::printing() } else { Trace::default() };
+    run_schedule(&Schedule::of(seed, options.faults, options.broken), trace)
+}
+
+/// Runs what a schedule says.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_schedule(schedule: &Schedule, trace: Trace) -> Result<Outcome, Violation> {
+    std::panic::catch_unwind(|| whole(schedule, trace)).unwrap_or_else(|_| {
         let what = "something panicked; its message stands above".to_owned();
         Err(Violation { invariant: 0, at: Time::ZERO, what })
     })
 }
 
-fn whole(seed: u64, options: Options) -> Result<Outcome, Violation> {
-    let trace = if options.trace { Trace::printing() } else { Trace::default() };
-    let mut simulation = Simulation::new(seed, options.faults, options.broken, trace);
-    simulation.run_until(options.faults)?;
+fn whole(schedule: &Schedule, trace: Trace) -> Result<Outcome, Violation> {
+    let mut simulation = Simulation::new(schedule, trace);
+    simulation.run_until(Duration::from_millis(schedule.faults_end))?;
     simulation.tell("          faults are over");
     simulation.queue.push(simulation.now, Event::Heal(Heal::Everything));
     // People go on working.
-    for _ in 0..simulation.rng.u32(0..5) {
-        let edits = [Fault::EditImage, Fault::DeleteImage, Fault::CreateImage, Fault::EditImage];
-        let edit = edits[simulation.rng.usize(0..edits.len())];
-        let delay = simulation.seconds(61.0, 150.0);
-        simulation.after(delay, Event::Fault(edit));
+    for planned in &schedule.edits {
+        simulation.after(planned.time(), Event::Fault(planned.into()));
     }
     let calm = simulation.now;
     simulation.run_until(calm + Duration::from_secs(151))?;
@@ -87,15 +96,16 @@ fn whole(seed: u64, options: Options) -> Result<Outcome, Violation> {
         return Err(Violation { invariant: 6, at: simulation.now, what });
     }
     if let Some(write) = simulation.disturbance(quiet) {
-        let what = format!("{:?} wrote while nothing changed: {}", write.writer, write.what);
+        let what = format!("a write while nothing changed, by {write}");
         return Err(Violation { invariant: 6, at: write.at, what });
     }
     if let Some((invariant, what)) = simulation.shortcoming() {
         return Err(Violation { invariant, at: simulation.now, what });
     }
-    let writes =
-        simulation.api.audit().iter().filter(|write| !write.what.starts_with(crate::coordinator::LEADING));
-    Ok(Outcome { converged, writes: writes.count(), simulated: simulation.now })
+    let writes = simulation.api.audit().iter().filter(|write| !write.request.elects());
+    let writes = writes.count();
+    let coverage = Coverage { seeds: 1, steps: simulation.steps, ..simulation.coverage };
+    Ok(Outcome { converged, writes, simulated: simulation.now, coverage })
 }
 
 /// Runs on until all is as it should be.
@@ -121,7 +131,7 @@ fn settle(simulation: &mut Simulation) -> Result<(), Violation> {
         if let Some(write) = simulation.disturbance(before) {
             quiet_since = simulation.now;
             if simulation.now > limit {
-                let what = format!("never quiet: {:?} still writes: {}", write.writer, write.what);
+                let what = format!("never quiet: still a write by {write}");
                 return Err(Violation { invariant: 6, at: simulation.now, what });
             }
         }

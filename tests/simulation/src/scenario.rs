@@ -1,4 +1,4 @@
-//! What a seed begins with: nodes, images, policies, replicas and the faults to come.
+//! What a run begins with: registries, nodes, images, policies and replicas, as its schedule says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use jiff::Timestamp;
 
 use crate::agent::Machine;
 use crate::api::{ApiServer, Kind, Object};
-use crate::breaks::Break;
 use crate::clock::{Clock, Time};
 use crate::coordinator::Coordinator;
-use crate::faults::Fault;
+use crate::coverage::Coverage;
 use crate::invariants::Checker;
-use crate::network::Weather;
 use crate::queue::Queue;
 use crate::registry::{ImageFault, Published, Registry};
 use crate::runtime::Runtime;
+use crate::schedule::Schedule;
 use crate::simulation::{Event, Simulation};
+use crate::streams::{Streams, Thing, choose};
 use crate::trace::Trace;
 
 /// Label by which some images choose their nodes.
@@ -28,11 +28,12 @@ pub const POOL: &str = "pool";
 pub const DEDICATED: &str = "dedicated";
 
 impl Simulation {
-    /// The beginning of `seed`; faults last for `faults`.
+    /// The beginning of what a schedule says.
     #[must_use]
-    pub fn new(seed: u64, faults: Time, broken: Option<Break>, trace: Trace) -> Self {
+    pub fn new(schedule: &Schedule, trace: Trace) -> Self {
         let mut simulation = Self {
-            rng: fastrand::Rng::with_seed(seed),
+            streams: Streams::new(schedule.seed, schedule.stir),
+            rng: fastrand::Rng::with_seed(schedule.seed),
             now: Time::ZERO,
             queue: Queue::default(),
             api: ApiServer::default(),
@@ -40,44 +41,76 @@ impl Simulation {
             machines: Vec::new(),
             coordinators: Vec::new(),
             watches: Vec::new(),
-            weather: Weather::default(),
-            broken,
+            weather: schedule.weather,
+            broken: schedule.broken,
             checker: Checker::default(),
             trace,
-            pauses: 0.0,
-            mishaps: 0.0,
+            pauses: schedule.pauses,
+            mishaps: schedule.mishaps,
             checks: true,
             checks_lost: 0.0,
             checks_sent: 0,
             baked_in: Vec::new(),
             pull_changes: 0,
             counter: 0,
+            aims: Vec::new(),
+            coverage: Coverage::default(),
+            steps: 0,
         };
-        simulation.publish();
-        simulation.checks = simulation.rng.u32(0..10) > 0;
-        simulation.checks_lost = [0.0, 0.0, 0.3, 1.0][simulation.rng.usize(0..4)];
-        if simulation.rng.bool() {
-            // All machines come from one template.
-            simulation.baked_in = (0..simulation.rng.u32(1..5)).map(|_| simulation.any_reference()).collect();
+        simulation.begin(schedule);
+        for planned in &schedule.faults {
+            simulation.queue.push(planned.time(), Event::Fault(planned.into()));
         }
-        for _ in 0..simulation.rng.u32(0..4) {
-            simulation.add_policy();
-        }
-        for _ in 0..simulation.rng.u32(2..7) {
-            simulation.add_machine();
-        }
-        for _ in 0..simulation.rng.u32(1..7) {
-            simulation.add_image();
-        }
-        for index in 0..simulation.rng.usize(2..4) {
-            let clock = simulation.clock();
-            simulation.coordinators.push(Coordinator { clock, process: None, cut: false });
-            let delay = simulation.seconds(0.0, 3.0);
-            simulation.after(delay, Event::CoordinatorStart(index));
-        }
-        simulation.plan_faults(faults);
         simulation.spread_news();
         simulation
+    }
+
+    /// Puts in what is there from the beginning. What a thing is like follows from its number alone; of what the
+    /// schedule leaves out, the place stays empty.
+    fn begin(&mut self, schedule: &Schedule) {
+        self.rng = self.streams.once(Thing::Registry, 0);
+        self.publish();
+        self.checks = self.rng.u32(0..10) > 0;
+        self.checks_lost = [0.0, 0.0, 0.3, 1.0][self.rng.usize(0..4)];
+        if self.rng.bool() {
+            // All machines come from one template.
+            self.baked_in = (0..self.rng.u32(1..5)).map(|_| self.any_reference()).collect();
+        }
+        for number in &schedule.policies {
+            self.rng = self.streams.once(Thing::Policy, *number as u64);
+            self.add_policy(*number);
+        }
+        for number in 0..schedule.machines.iter().max().map_or(0, |last| last + 1) {
+            self.rng = self.streams.once(Thing::Machine, number as u64);
+            self.add_machine();
+            if !schedule.machines.contains(&number) {
+                self.leave_out(number);
+            }
+        }
+        for number in &schedule.images {
+            self.rng = self.streams.once(Thing::Image, *number as u64);
+            self.create_image();
+        }
+        for number in &schedule.sets {
+            self.rng = self.streams.once(Thing::Set, *number as u64);
+            self.add_discovery(*number);
+            self.add_set(*number);
+        }
+        for number in 0..schedule.coordinators.iter().max().map_or(0, |last| last + 1) {
+            self.rng = self.streams.once(Thing::Coordinator, number as u64);
+            let (clock, absent) = (self.clock(), !schedule.coordinators.contains(&number));
+            self.coordinators.push(Coordinator { clock, process: None, cut: false, starts: 0, absent });
+            let delay = self.seconds(0.0, 3.0);
+            self.after(delay, Event::CoordinatorStart(number));
+        }
+    }
+
+    /// Takes a machine out before anything happens.
+    fn leave_out(&mut self, machine: usize) {
+        self.machines[machine].powered = false;
+        let name = self.machines[machine].name.clone();
+        self.commit(Kind::Node, &name, None);
+        self.commit(Kind::Pod, &name, None);
     }
 
     fn clock(&mut self) -> Clock {
@@ -136,8 +169,8 @@ impl Simulation {
     }
 
     /// Somebody creates a PullPolicy.
-    pub fn add_policy(&mut self) {
-        let name = format!("policy-{}", self.number());
+    fn add_policy(&mut self, number: usize) {
+        let name = format!("policy-{number}");
         let initial = Duration::from_secs(self.rng.u64(1..30));
         let repull = self.rng.u32(0..5) == 0;
         let policy = PullPolicy {
@@ -195,8 +228,9 @@ impl Simulation {
             powered: true,
             clock,
             runtime,
-            pod: self.api.new_uid(),
+            pod: self.api.new_uid(&format!("pod-node-{index}")),
             agent: None,
+            starts: 0,
             cut: false,
             cuts: 0,
             labels: BTreeMap::from([(POOL.to_owned(), pool.to_owned())]),
@@ -207,7 +241,7 @@ impl Simulation {
 
     /// The kubelet of a machine creates its Node; the DaemonSet's Pod follows.
     pub fn register(&mut self, machine: usize) {
-        let uid = self.api.new_uid();
+        let uid = self.api.new_uid(&self.machines[machine].name);
         let host = &self.machines[machine];
         let (name, pod) = (host.name.clone(), host.pod.clone());
         let node = Node {
@@ -226,14 +260,14 @@ impl Simulation {
         self.after(delay, Event::AgentStart(machine));
     }
 
-    /// Somebody creates a CachedImage.
-    pub fn add_image(&mut self) {
+    /// Somebody creates a CachedImage, unless there is one of that name.
+    pub fn create_image(&mut self) -> bool {
         let name = format!("image-{}", self.rng.u32(0..9));
         if self.api.image(&name).is_some() {
-            return;
+            return false;
         }
         let image = CachedImage {
-            uid: self.api.new_uid(),
+            uid: self.api.new_uid(&name),
             generation: 1,
             created: Timestamp::UNIX_EPOCH,
             reference: self.any_reference(),
@@ -246,6 +280,7 @@ impl Simulation {
             ..CachedImage::default()
         };
         self.commit(Kind::Image, &name, Some(Object::Image(Arc::new(image))));
+        true
     }
 
     /// A pull policy, the default most often.
@@ -268,41 +303,12 @@ impl Simulation {
 
     /// One of the policies, the built-in one now and then, rarely one that does not exist.
     pub fn any_policy(&mut self) -> Option<String> {
-        let names: Vec<String> = self.api.list(Kind::Policy).map(|(name, _)| name.to_owned()).collect();
         if self.rng.u32(0..20) == 0 {
             return Some("missing".to_owned());
         }
-        let choice = self.rng.usize(0..=names.len() * 2);
-        names.get(choice % (names.len() + 1)).cloned()
-    }
-
-    /// Which faults strike when. Each seed knows only some kinds, so that rare combinations come up often enough.
-    fn plan_faults(&mut self, faults: Time) {
-        let known: Vec<Fault> = Fault::ALL.into_iter().filter(|_| self.rng.u32(0..100) < 45).collect();
-        if !known.is_empty() {
-            let faults_in_all = match self.rng.u32(0..10) {
-                0..4 => self.rng.u32(0..10),
-                4..8 => self.rng.u32(10..40),
-                _ => self.rng.u32(40..120),
-            };
-            for _ in 0..faults_in_all {
-                let kind = known[self.rng.usize(0..known.len())];
-                let at = self.seconds(0.0, faults.as_secs_f64());
-                self.after(at, Event::Fault(kind));
-            }
-        }
-        let rng = &mut self.rng;
-        let mut often = |p: f64| if rng.u32(0..3) == 0 { rng.f64() * p } else { 0.0 };
-        self.weather = Weather {
-            lost: often(0.1),
-            answer_lost: often(0.1),
-            late: often(0.1),
-            twice: often(0.1),
-            refused: often(0.05),
-            slow_watch: often(0.1),
-            broken_watch: often(0.05),
-        };
-        self.pauses = often(0.02);
-        self.mishaps = often(0.3);
+        // The empty name stands for the built-in one.
+        let Self { api, rng, .. } = self;
+        let names = api.list(Kind::Policy).map(|(name, _)| name).chain([""]);
+        choose(rng, names).filter(|name| !name.is_empty()).map(str::to_owned)
     }
 }

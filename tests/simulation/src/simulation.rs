@@ -13,13 +13,15 @@ use crate::api::{ApiServer, Change, Kind, Object, Snapshot};
 use crate::breaks::Break;
 use crate::clock::Time;
 use crate::coordinator::Coordinator;
-use crate::faults::{Fault, Heal};
+use crate::coverage::Coverage;
+use crate::faults::{Heal, Strike};
 use crate::invariants::{Checker, Violation};
 use crate::network::{self, Client, Place, Weather};
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::request::{Answer, Request};
 use crate::runtime::PullKey;
+use crate::streams::{Part, Streams, Thing};
 use crate::trace::Trace;
 
 /// What may happen.
@@ -62,10 +64,14 @@ pub enum Event {
     Collect(String, String),
     /// The garbage collector deletes a Pod whose Node is gone.
     CollectPod(String, String),
+    /// The garbage collector comes to a CachedImage whose set is gone or about to go.
+    CollectImage(String, String),
+    /// It comes to a set that waits for its children to go.
+    CollectSet(String, String),
     /// A coordinator's container starts.
     CoordinatorStart(usize),
-    /// A fault strikes.
-    Fault(Fault),
+    /// A fault strikes, or begins to wait for its moment.
+    Fault(Strike),
     /// A fault ends.
     Heal(Heal),
 }
@@ -99,7 +105,9 @@ pub const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(10);
 /// One run.
 #[derive(Debug)]
 pub struct Simulation {
-    /// The only source of chance.
+    /// Where all chance comes from.
+    pub streams: Streams,
+    /// What the event at hand draws from.
     pub rng: fastrand::Rng,
     /// True time.
     pub now: Time,
@@ -137,8 +145,14 @@ pub struct Simulation {
     pub baked_in: Vec<String>,
     /// How often a pull has begun or ended.
     pub pull_changes: u64,
-    /// Number of the next process, call or other thing that needs one.
+    /// Number of the next call.
     pub counter: u64,
+    /// Faults that wait for their moment.
+    pub aims: Vec<Strike>,
+    /// What struck when.
+    pub coverage: Coverage,
+    /// Events that were taken from the queue.
+    pub steps: u64,
 }
 
 impl Simulation {
@@ -175,6 +189,11 @@ impl Simulation {
                 break;
             }
             self.now = at;
+            self.steps += 1;
+            self.rng = match &event {
+                Event::Fault(strike) => self.streams.once(Thing::Fault, strike.number),
+                event => self.streams.next(self.part(event)),
+            };
             self.handle(event);
             self.check_step();
             if let Some(violation) = self.checker.violation.take() {
@@ -191,6 +210,36 @@ impl Simulation {
         }
         self.now = end;
         Ok(())
+    }
+
+    /// Whose event this is: what is drawn for it follows from that part's earlier events alone.
+    fn part(&self, event: &Event) -> Part {
+        let of_watch = |index: &usize| {
+            let watch = &self.watches[*index];
+            Part::Watch(watch.client.place, watch.kind)
+        };
+        match event {
+            Event::Arrive(client, ..) | Event::CheckArrives(client, ..) => Part::Served(client.place),
+            Event::Message(client, _) | Event::Resume(client) => Part::Place(client.place),
+            Event::Watch(index) | Event::Reconnect(index) => of_watch(index),
+            Event::AgentStart(machine)
+            | Event::KernelTimer(machine, ..)
+            | Event::Kill(machine, _)
+            | Event::ListImages(machine, _)
+            | Event::PullArrives(machine, _)
+            | Event::PullEnds(machine, _)
+            | Event::PullStops(machine, _)
+            | Event::PullProgress(machine, _)
+            | Event::Kubelet(machine)
+            | Event::NodeLost(machine, _) => Part::Place(Place::Agent(*machine)),
+            Event::CoordinatorStart(index) => Part::Place(Place::Coordinator(*index)),
+            Event::Collect(..)
+            | Event::CollectPod(..)
+            | Event::CollectImage(..)
+            | Event::CollectSet(..)
+            | Event::Fault(_)
+            | Event::Heal(_) => Part::World,
+        }
     }
 
     fn handle(&mut self, event: Event) {
@@ -219,8 +268,10 @@ impl Simulation {
             Event::NodeLost(machine, cut) => self.node_lost(machine, cut),
             Event::Collect(name, uid) => self.collect(&name, &uid),
             Event::CollectPod(name, uid) => self.collect_pod(&name, &uid),
+            Event::CollectImage(name, uid) => self.collect_image(&name, &uid),
+            Event::CollectSet(name, uid) => self.collect_set(&name, &uid),
             Event::CoordinatorStart(index) => self.coordinator_start(index),
-            Event::Fault(fault) => self.strike(fault),
+            Event::Fault(strike) => self.fault(strike),
             Event::Heal(heal) => self.heal(heal),
         }
     }
@@ -287,10 +338,11 @@ impl Simulation {
     pub fn call(&mut self, client: Client, request: Request) -> u64 {
         let call = self.number();
         let cut = self.cut(client);
+        let mut rng = self.streams.next(Part::Requests(client.place));
         // Each copy of a request gets the same verdict.
-        let vetoed = self.weather.refused > 0.0 && self.chance(self.weather.refused);
-        let request = if vetoed && request.written().is_some() { Request::Vetoed } else { request };
-        let fate = network::fate(&mut self.rng, &self.weather, cut);
+        let vetoed = self.weather.refused > 0.0 && rng.f64() < self.weather.refused;
+        let request = if vetoed && request.is_write() { Request::Vetoed } else { request };
+        let fate = network::fate(&mut rng, &self.weather, cut);
         let request = Arc::new(request);
         let until = self.now
             + match client.place {
@@ -298,7 +350,7 @@ impl Simulation {
                 Place::Coordinator(_) if request.elects() => ELECTION_TIMEOUT,
                 Place::Coordinator(_) => COORDINATOR_TIMEOUT,
             };
-        let answered = self.rng.usize(0..fate.arrivals.len().max(1));
+        let answered = rng.usize(0..fate.arrivals.len().max(1));
         let mut in_time = false;
         for (copy, delay) in fate.arrivals.iter().enumerate() {
             let answer = fate.answer.filter(|_| copy == answered);
@@ -311,7 +363,14 @@ impl Simulation {
         call
     }
 
-    fn arrive(&mut self, client: Client, call: u64, request: &Request, answer: Option<Time>, until: Time) {
+    fn arrive(
+        &mut self,
+        client: Client,
+        call: u64,
+        request: &Arc<Request>,
+        answer: Option<Time>,
+        until: Time,
+    ) {
         let response = if self.api.down { Answer::Unavailable } else { self.serve(client, request) };
         let Some(delay) = answer else { return };
         if self.cut(client) {

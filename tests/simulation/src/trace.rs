@@ -6,7 +6,7 @@ use crate::clock::Time;
 use crate::simulation::Simulation;
 
 /// Where the trace goes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Trace {
     lines: bool,
 }

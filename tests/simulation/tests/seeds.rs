@@ -1,39 +1,57 @@
-//! Seeds that must pass: `DROP_SEEDS` of them, 500 unless told.
+//! Seeds that must pass: `DROP_SEEDS` of them, 800 unless told.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use drop_simulation::run::{Options, run};
+use drop_simulation::coverage::Coverage;
+use drop_simulation::coverage::report::Format;
+use drop_simulation::run::{Options, Outcome, run};
+
+/// So many seeds see every combination of fault and state.
+const ENOUGH: u64 = 800;
 
 #[test]
-fn no_seed_breaks_an_invariant() {
-    let seeds = std::env::var("DROP_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(500);
+fn no_seed_breaks_an_invariant_and_every_fault_strikes_in_every_state() {
+    let seeds = std::env::var("DROP_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ENOUGH);
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let work = || {
-        let mut broken = Vec::new();
+        let (mut broken, mut coverage) = (Vec::new(), Coverage::default());
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds {
-                return broken;
+                return (broken, coverage);
             }
-            if let Err(violation) = run(seed, Options::default()) {
-                broken.push(format!("{violation}\n  replay: cargo run -p drop-simulation -- --seed {seed}"));
+            match run(seed, Options::default()) {
+                Ok(outcome) => coverage.add(&outcome.coverage),
+                Err(violation) => broken.push(format!(
+                    "{violation}\n  replay: cargo run -p drop-simulation -- --seed {seed}\n  \
+                     shrink: cargo run -p drop-simulation -- --seed {seed} --shrink"
+                )),
             }
         }
     };
-    let broken: Vec<String> = std::thread::scope(|scope| {
+    let (mut broken, mut coverage) = (Vec::new(), Coverage::default());
+    std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+        for (violations, covered) in workers.into_iter().map(|worker| worker.join().unwrap()) {
+            broken.extend(violations);
+            coverage.add(&covered);
+        }
     });
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+    println!("{}", coverage.report(Format::Text));
+    assert_eq!(coverage.surprising(), [""; 0], "occurred, and is said to be impossible");
+    if seeds >= ENOUGH {
+        assert_eq!(coverage.missing(), [""; 0], "possible, and never occurred");
+    }
 }
 
 #[test]
 fn a_seed_is_the_same_run_every_time() {
     let options = Options::default();
     for seed in 0..5 {
-        let first = run(seed, options).map(|outcome| (outcome.converged, outcome.writes, outcome.simulated));
-        let second = run(seed, options).map(|outcome| (outcome.converged, outcome.writes, outcome.simulated));
-        assert_eq!(first, second);
+        let what =
+            |outcome: Outcome| (outcome.converged, outcome.writes, outcome.simulated, outcome.coverage);
+        assert_eq!(run(seed, options).map(what), run(seed, options).map(what));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use drop_protocol::{NodeLease, names};
 use k8s_openapi::api::coordination::v1::Lease;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::merge::merge;
@@ -21,8 +22,7 @@ pub struct StoredLease {
 
 impl StoredLease {
     fn new(json: Value) -> Result<Self, Refusal> {
-        let typed: Lease =
-            serde_json::from_value(json.clone()).map_err(|error| Refusal::Forbidden(error.to_string()))?;
+        let typed = Lease::deserialize(&json).map_err(|error| Refusal::Forbidden(error.to_string()))?;
         let lease = NodeLease::decode(&typed).map_err(|error| Refusal::Forbidden(error.to_string()))?;
         Ok(Self { json, lease })
     }
@@ -53,7 +53,7 @@ impl ApiServer {
         if self.lease(&name).is_some() {
             return Err(Refusal::Conflict);
         }
-        json["metadata"]["uid"] = json!(self.new_uid());
+        json["metadata"]["uid"] = json!(self.new_uid(&format!("lease-{name}")));
         self.store_lease(at, &name, json)
     }
 

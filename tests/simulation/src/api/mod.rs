@@ -4,17 +4,22 @@
 //! others. How requests reach it, and when watches hear of a change, is the business of [`crate::network`] and
 //! [`watch`].
 
+pub mod children;
 pub mod lease;
 mod merge;
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use drop_planner::cluster::{AgentPod, CachedImage, Node, PullPolicy, StoredCatalog};
+use drop_planner::{CachedImageSet, Discovery};
 use drop_protocol::Catalog;
 
 use crate::clock::Time;
+use crate::request::Request;
+use crate::streams;
 pub use lease::StoredLease;
 
 /// Kinds of objects; each is watched by itself, so that their order among each other is lost on the way.
@@ -32,11 +37,24 @@ pub enum Kind {
     Policy,
     /// The catalog ConfigMap.
     Catalog,
+    /// CachedImageSets.
+    Set,
+    /// DiscoveryPolicies.
+    Discovery,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Lease, Self::Node, Self::Pod, Self::Image, Self::Policy, Self::Catalog];
+    pub const ALL: [Self; 8] = [
+        Self::Lease,
+        Self::Node,
+        Self::Pod,
+        Self::Image,
+        Self::Policy,
+        Self::Catalog,
+        Self::Set,
+        Self::Discovery,
+    ];
 }
 
 /// A stored object.
@@ -54,6 +72,10 @@ pub enum Object {
     Policy(Arc<PullPolicy>),
     /// The catalog.
     Catalog(Arc<StoredCatalog>),
+    /// A CachedImageSet with its status.
+    Set(Arc<CachedImageSet>),
+    /// A DiscoveryPolicy: what it has found.
+    Discovery(Arc<Discovery>),
 }
 
 /// One entry of the log.
@@ -100,8 +122,14 @@ pub struct Audited {
     pub at: Time,
     /// By whom.
     pub writer: Writer,
-    /// What, for people.
-    pub what: String,
+    /// What.
+    pub request: Arc<Request>,
+}
+
+impl fmt::Display for Audited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.writer, self.request.written().unwrap_or_default())
+    }
 }
 
 /// An object and the version at which it was last written.
@@ -113,32 +141,34 @@ pub struct Stored {
     pub object: Object,
 }
 
-/// The state of the cluster at one version.
+/// The objects of one kind at one version.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The version.
     pub version: u64,
-    /// All objects.
-    pub objects: BTreeMap<(Kind, String), Stored>,
+    /// By name.
+    pub objects: BTreeMap<String, Stored>,
 }
 
 /// The server.
 #[derive(Debug, Default)]
 pub struct ApiServer {
-    objects: BTreeMap<(Kind, String), Stored>,
+    objects: [BTreeMap<String, Stored>; Kind::ALL.len()],
     log: Vec<Change>,
-    uids: u64,
+    uids: BTreeMap<String, u64>,
     audit: Vec<Audited>,
     /// Requests are refused and watches are cut while it restarts.
     pub down: bool,
 }
 
 impl ApiServer {
-    /// A uid that no other object has or had.
-    pub fn new_uid(&mut self) -> String {
-        self.uids += 1;
+    /// A uid that no other object has or had: the next one for a thing of this name, whatever else was made.
+    pub fn new_uid(&mut self, of: &str) -> String {
+        let number = self.uids.entry(of.to_owned()).or_default();
+        *number += 1;
         // The tail is what people read in traces, the head is what grant ids are made of: both tell objects apart.
-        format!("{0:08x}-{0}", self.uids)
+        let tail = format!("{of}.{number}");
+        format!("{:08x}-{tail}", streams::mix(streams::of_name(&tail)) >> 32)
     }
 
     /// Version of the newest change.
@@ -160,28 +190,30 @@ impl ApiServer {
     }
 
     /// Notes that a write arrived.
-    pub fn note_write(&mut self, at: Time, writer: Writer, what: String) {
-        self.audit.push(Audited { at, writer, what });
+    pub fn note_write(&mut self, at: Time, writer: Writer, request: Arc<Request>) {
+        self.audit.push(Audited { at, writer, request });
     }
 
     /// The object as it is now.
     #[must_use]
     pub fn get(&self, kind: Kind, name: &str) -> Option<&Object> {
-        self.objects.get(&(kind, name.to_owned())).map(|stored| &stored.object)
+        self.objects[kind as usize].get(name).map(|stored| &stored.object)
     }
 
-    /// Everything as it is now.
+    /// Everything of a kind, or one object of it, as it is now.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot { version: self.version(), objects: self.objects.clone() }
+    pub fn snapshot(&self, kind: Kind, name: Option<&str>) -> Snapshot {
+        let all = &self.objects[kind as usize];
+        let objects = match name {
+            None => all.clone(),
+            Some(name) => all.get_key_value(name).map(|(n, s)| (n.clone(), s.clone())).into_iter().collect(),
+        };
+        Snapshot { version: self.version(), objects }
     }
 
     /// Objects of one kind with their names.
     pub fn list(&self, kind: Kind) -> impl Iterator<Item = (&str, &Object)> {
-        self.objects
-            .iter()
-            .filter(move |((k, _), _)| *k == kind)
-            .map(|((_, name), stored)| (name.as_str(), &stored.object))
+        self.objects[kind as usize].iter().map(|(name, stored)| (name.as_str(), &stored.object))
     }
 
     /// The object as it was at `version`.
@@ -197,13 +229,25 @@ impl ApiServer {
         self.log.partition_point(|change| change.at <= time) as u64
     }
 
-    /// Commits a change; the object already carries the version that [`Self::next_version`] gave.
-    pub fn commit(&mut self, at: Time, kind: Kind, name: &str, object: Option<Object>) -> u64 {
-        let key = (kind, name.to_owned());
+    /// Commits a change; a Lease and the catalog already carry the version that [`Self::next_version`] gave.
+    pub fn commit(&mut self, at: Time, kind: Kind, name: &str, mut object: Option<Object>) -> u64 {
         let version = self.next_version();
+        if let Some(Object::Image(image)) = &mut object
+            && image.child.is_some()
+            && let Some(child) = &mut Arc::make_mut(image).child
+        {
+            child.resource_version = version;
+        }
+        let objects = &mut self.objects[kind as usize];
         match &object {
-            Some(object) => drop(self.objects.insert(key, Stored { version, object: object.clone() })),
-            None => drop(self.objects.remove(&key)),
+            Some(object) => {
+                let stored = Stored { version, object: object.clone() };
+                match objects.get_mut(name) {
+                    Some(before) => *before = stored,
+                    None => drop(objects.insert(name.to_owned(), stored)),
+                }
+            }
+            None => drop(objects.remove(name)),
         }
         self.log.push(Change { at, version, kind, name: name.to_owned(), object });
         version
@@ -213,6 +257,30 @@ impl ApiServer {
     #[must_use]
     pub fn next_version(&self) -> u64 {
         self.version() + 1
+    }
+
+    /// The version at which the object was last written.
+    #[must_use]
+    pub fn version_of(&self, kind: Kind, name: &str) -> Option<u64> {
+        self.objects[kind as usize].get(name).map(|stored| stored.version)
+    }
+
+    /// The CachedImageSet of that name.
+    #[must_use]
+    pub fn set(&self, name: &str) -> Option<&Arc<CachedImageSet>> {
+        match self.get(Kind::Set, name)? {
+            Object::Set(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    /// The DiscoveryPolicy of that name.
+    #[must_use]
+    pub fn discovery(&self, name: &str) -> Option<&Arc<Discovery>> {
+        match self.get(Kind::Discovery, name)? {
+            Object::Discovery(discovery) => Some(discovery),
+            _ => None,
+        }
     }
 
     /// The Node of that name.
@@ -281,7 +349,7 @@ impl ApiServer {
             {
                 uid.to_owned()
             }
-            (None, None) => self.new_uid(),
+            (None, None) => self.new_uid("catalog"),
             (None, Some(_)) => return Err(Refusal::NotFound),
             _ => return Err(Refusal::Conflict),
         };

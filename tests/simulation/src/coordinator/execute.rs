@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use drop_planner::status::{PULL_PROGRESS, READY};
 use drop_planner::{
-    Check, ConditionStatus, Issue, Phase, Plan, PlannedEvent, PolicyIssues, StatusWrite, Withdraw,
-    WithdrawKind, WriteKey, WriteOutcome, plan,
+    Check, ChildWrite, ChildWriteKind, ConditionStatus, Issue, Phase, Plan, PlannedEvent, PolicyIssues,
+    SetStatusWrite, StatusWrite, Withdraw, WithdrawKind, WriteKey, plan,
 };
 use drop_protocol::lease::DEFAULT_DURATION;
 use drop_protocol::{Monotonic, NodeLease};
 
 use super::Process;
 use super::lead::Asked;
-use crate::api::{Kind, Object, Refusal};
+use crate::api::Kind;
 use crate::breaks::Break;
 use crate::clock::Time;
 use crate::invariants::IssueTag;
 use crate::network::Client;
-use crate::request::{Answer, Request};
+use crate::request::Request;
 use crate::simulation::Simulation;
 
 /// What a request was for.
@@ -31,6 +31,8 @@ pub(super) enum Purpose {
     Withdraw(Withdraw),
     Write(WriteKey),
     Status(Box<StatusWrite>, Vec<PlannedEvent>),
+    Child(Box<ChildWrite>),
+    SetStatus(Box<SetStatusWrite>),
     Event,
     Check(Box<Check>),
 }
@@ -38,12 +40,12 @@ pub(super) enum Purpose {
 /// The issues of one policy that are not sent yet.
 #[derive(Debug)]
 pub(super) struct Queued {
-    delay: Duration,
-    issues: VecDeque<(Issue, IssueTag)>,
+    pub(super) delay: Duration,
+    pub(super) issues: VecDeque<(Issue, IssueTag)>,
     /// One is under way.
-    sent: bool,
+    pub(super) sent: bool,
     /// The next is not sent before.
-    not_before: Monotonic,
+    pub(super) not_before: Monotonic,
 }
 
 impl Process {
@@ -64,11 +66,13 @@ impl Simulation {
         let (now, true_now, broken) = (clock.now(self.now), self.now, self.broken);
         let Some(process) = self.process(index) else { return };
         let mut world = std::mem::take(&mut process.world);
-        let cluster = world.cluster.clone();
+        let kept = broken.map(|_| world.cluster.clone());
         self.mislead(index, &mut world);
         world.memory.observe(&world.cluster, world.leadership.as_ref(), now);
         let planned = plan(&world, now);
-        world.cluster = cluster;
+        if let Some(cluster) = kept {
+            world.cluster = cluster;
+        }
         let Some(process) = self.process(index) else { return };
         process.world = world;
         process.plan_at = planned.wake_at.map(|at| clock.when(at));
@@ -96,6 +100,16 @@ impl Simulation {
                     Arc::make_mut(policy).max_concurrent_nodes += 1;
                 }
             }
+            Some(Break::TrustDiscovery) => {
+                let cluster = &mut world.cluster;
+                for set in cluster.sets.values_mut() {
+                    let found = set.discovery.as_ref().and_then(|name| cluster.discoveries.get(name));
+                    let found = found.map(|found| found.images.sound.clone());
+                    let set = Arc::make_mut(set);
+                    set.discovery = None;
+                    set.images.sound.extend(found.into_iter().flatten());
+                }
+            }
             Some(Break::IssueUnwanted) => {
                 let seen = self.checker.first_views.entry(index).or_default();
                 for (name, image) in &world.cluster.images {
@@ -114,7 +128,8 @@ impl Simulation {
 
     fn send_plan(&mut self, index: usize, client: Client, planned: Plan) {
         let Some(process) = self.process(index) else { return };
-        let leases = process.world.cluster.leases.clone();
+        let of = |withdraw: &Withdraw| process.world.cluster.leases.get(&withdraw.node).cloned();
+        let leases: Vec<_> = planned.withdrawals.iter().map(of).collect();
         let catalog = process.world.cluster.catalog.as_ref().map(|c| (c.uid.clone(), c.resource_version));
         for create in planned.create_leases {
             let lease = NodeLease::create("drop-system", &create.node, &create.node_uid, DEFAULT_DURATION);
@@ -126,8 +141,8 @@ impl Simulation {
             let request = Request::DeleteLease { name, uid, version };
             self.send(index, client, request, Purpose::Write(WriteKey::DeleteLease(delete.node)));
         }
-        for withdraw in planned.withdrawals {
-            let Some(lease) = leases.get(&withdraw.node) else { continue };
+        for (withdraw, lease) in planned.withdrawals.into_iter().zip(leases) {
+            let Some(lease) = lease else { continue };
             let (patch, what) = match &withdraw.kind {
                 WithdrawKind::Remove => (Some(lease.remove_grant_patch()), "remove grant of"),
                 WithdrawKind::Mark(_) if self.broken == Some(Break::NeverMarkWithdrawn) => continue,
@@ -137,8 +152,10 @@ impl Simulation {
             if self.broken == Some(Break::UnconditionalWithdraw) {
                 crate::breaks::unconditional(&mut patch);
             }
-            let request = Request::PatchLease { name: withdraw.node.clone(), patch, what, issue: None };
+            let node = withdraw.node.clone();
+            let request = Request::PatchLease { name: node.clone(), patch, what, issue: None };
             self.send(index, client, request, Purpose::Withdraw(withdraw));
+            self.moment_of(&node);
         }
         if let Some(content) = planned.catalog {
             self.send(
@@ -149,6 +166,20 @@ impl Simulation {
             );
         }
         self.send_checks(index, client, planned.checks);
+        for write in planned.children {
+            if self.broken == Some(Break::LeaveChildren) && matches!(write.kind, ChildWriteKind::Patch { .. })
+            {
+                continue;
+            }
+            self.check_child_write(index, &write);
+            let request = Request::WriteChild(Box::new(write.clone()));
+            self.send(index, client, request, Purpose::Child(Box::new(write)));
+        }
+        for write in planned.set_statuses {
+            let status = Box::new(write.status.clone());
+            let request = Request::PutSetStatus(write.set.clone(), write.uid.clone(), status);
+            self.send(index, client, request, Purpose::SetStatus(Box::new(write)));
+        }
         let mut events = planned.events;
         for mut write in planned.statuses {
             let (mine, others) = events.into_iter().partition(|event| event.image == write.image);
@@ -191,7 +222,7 @@ impl Simulation {
         process.world.memory.status_written(&write.image, now);
     }
 
-    fn send(&mut self, index: usize, client: Client, request: Request, purpose: Purpose) {
+    pub(super) fn send(&mut self, index: usize, client: Client, request: Request, purpose: Purpose) {
         if !self.still_leads(index) {
             return;
         }
@@ -261,98 +292,6 @@ impl Simulation {
         }
         at
     }
-
-    /// The answer to a call, or that none came.
-    pub(super) fn coordinator_answered(&mut self, index: usize, call: u64, answer: Answer) {
-        let now = self.coordinators[index].clock.now(self.now);
-        let forgets = self.broken == Some(Break::ForgetIssued);
-        let Some(purpose) = self.process(index).and_then(|process| process.calls.remove(&call)) else {
-            return;
-        };
-        if let (Answer::Lease(stored), false) = (&answer, matches!(purpose, Purpose::Lead(_)) || forgets) {
-            self.fold_lease(index, stored);
-        }
-        let outcome = match &answer {
-            Answer::Refused(_) => WriteOutcome::Refused,
-            Answer::Unavailable => WriteOutcome::Unknown,
-            _ => WriteOutcome::Applied,
-        };
-        let failed = outcome != WriteOutcome::Applied;
-        match purpose {
-            Purpose::Lead(asked) => return self.elected(index, &asked, &answer),
-            Purpose::List(kind) => {
-                return match (answer, self.coordinator_client(index)) {
-                    (Answer::Snapshot(snapshot), _) => self.coordinator_lists(index, kind, &snapshot),
-                    (_, Some(client)) => self.list(index, client, kind),
-                    _ => {}
-                };
-            }
-            Purpose::Issue(issue) => {
-                let Some(process) = self.process(index) else { return };
-                if !forgets {
-                    let (memory, id) = (&mut process.world.memory, &issue.grant.id);
-                    match answer {
-                        Answer::Refused(Refusal::Forbidden(_)) => memory.issue_rejected(&issue.node, id, now),
-                        _ => memory.issue_settled(&issue.node, id, outcome, now),
-                    }
-                }
-                if let Some(queued) = process.queues.get_mut(&issue.grant.policy) {
-                    queued.sent = false;
-                    queued.not_before = now.monotonic.after(queued.delay);
-                    if outcome == WriteOutcome::Unknown {
-                        queued.issues.clear();
-                    }
-                }
-            }
-            Purpose::Withdraw(withdraw) => {
-                let Some(process) = self.process(index) else { return };
-                process.world.memory.withdraw_settled(&withdraw, outcome, now);
-            }
-            Purpose::Write(key) => {
-                if let Answer::Catalog(stored) = &answer {
-                    let (name, version) = (drop_protocol::names::CATALOG, stored.resource_version);
-                    self.fold_object(
-                        index,
-                        Kind::Catalog,
-                        name,
-                        version,
-                        Object::Catalog(Arc::clone(stored)),
-                    );
-                    let Some(process) = self.process(index) else { return };
-                    process.world.memory.catalog_written(now);
-                } else if failed && let Some(process) = self.process(index) {
-                    process.world.memory.write_failed(&key, now);
-                }
-            }
-            Purpose::Status(write, events) => match answer {
-                Answer::Image(image, version) => {
-                    self.fold_object(index, Kind::Image, &write.image, version, Object::Image(image));
-                    let Some(process) = self.process(index) else { return };
-                    process.world.memory.status_written(&write.image, now);
-                    for event in events {
-                        self.send_event(index, &event);
-                    }
-                }
-                Answer::Refused(Refusal::NotFound) => {}
-                _ => {
-                    let Some(process) = self.process(index) else { return };
-                    process.world.memory.write_failed(&WriteKey::Status(write.image), now);
-                }
-            },
-            Purpose::Event | Purpose::Check(_) => return,
-        }
-        if let Some(process) = self.process(index) {
-            // The plan was made before this answer: look again.
-            process.changed = true;
-        }
-    }
-
-    fn send_event(&mut self, index: usize, event: &PlannedEvent) {
-        if let Some(client) = self.coordinator_client(index) {
-            let request = Request::CreateEvent(format!("{} {}: {}", event.image, event.reason, event.note));
-            self.send(index, client, request, Purpose::Event);
-        }
-    }
 }
 
 fn describe(plan: &Plan) -> String {
@@ -378,6 +317,12 @@ fn describe(plan: &Plan) -> String {
                 issue.kind, issue.grant.id, issue.node, issues.policy
             ));
         }
+    }
+    for write in &plan.children {
+        add(write.to_string());
+    }
+    for write in &plan.set_statuses {
+        add(format!("status of {} {:?}", write.set, write.status.phase));
     }
     if let Some(catalog) = &plan.catalog {
         add(format!("catalog {}", catalog.generation));

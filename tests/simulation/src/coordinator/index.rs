@@ -17,11 +17,15 @@ use super::execute::Purpose;
 impl Process {
     /// Folds in one object as it was at `version`, or its deletion.
     fn fold(&mut self, kind: Kind, name: &str, version: u64, object: Option<Object>) {
-        let known = self.versions.entry((kind, name.to_owned())).or_default();
-        if *known >= version {
-            return;
+        let versions = &mut self.versions[kind as usize];
+        match versions.get_mut(name) {
+            Some(known) if *known >= version => return,
+            Some(known) => *known = version,
+            None => drop(versions.insert(name.to_owned(), version)),
         }
-        *known = version;
+        if kind == Kind::Lease && self.unknown_issues.get(name).is_some_and(|basis| version > *basis) {
+            self.unknown_issues.remove(name);
+        }
         if name == names::LEADER_LEASE {
             return;
         }
@@ -33,6 +37,8 @@ impl Process {
             Some(Object::Pod(pod)) => put(&mut cluster.agents, key, pod),
             Some(Object::Image(image)) => put(&mut cluster.images, key, image),
             Some(Object::Policy(policy)) => put(&mut cluster.policies, key, policy),
+            Some(Object::Set(set)) => put(&mut cluster.sets, key, set),
+            Some(Object::Discovery(discovery)) => put(&mut cluster.discoveries, key, discovery),
             Some(Object::Catalog(catalog)) => cluster.catalog.replace(catalog).is_none(),
             None => match kind {
                 Kind::Lease => cluster.leases.remove(name).is_some(),
@@ -41,6 +47,8 @@ impl Process {
                 Kind::Image => cluster.images.remove(name).is_some(),
                 Kind::Policy => cluster.policies.remove(name).is_some(),
                 Kind::Catalog => cluster.catalog.take().is_some(),
+                Kind::Set => cluster.sets.remove(name).is_some(),
+                Kind::Discovery => cluster.discoveries.remove(name).is_some(),
             },
         };
     }
@@ -64,19 +72,20 @@ fn put<T: PartialEq>(map: &mut BTreeMap<String, T>, name: String, value: T) -> b
 impl Simulation {
     /// A watch tells of a change.
     pub(super) fn coordinator_learns(&mut self, index: usize, change: Change) {
+        let kind = change.kind;
         if let Some(process) = self.process(index) {
-            process.fold(change.kind, &change.name, change.version, change.object);
+            process.fold(kind, &change.name, change.version, change.object);
         }
-        self.checker_sees_view(index);
+        if kind == Kind::Image {
+            self.checker_sees_view(index);
+        }
     }
 
     /// A watch was opened anew, with a list of its kind.
     pub(super) fn coordinator_relists(&mut self, index: usize, kind: Kind, snapshot: &Snapshot) {
         let Some(process) = self.process(index) else { return };
-        for ((object_kind, name), stored) in &snapshot.objects {
-            if *object_kind == kind {
-                process.fold(kind, name, stored.version, Some(stored.object.clone()));
-            }
+        for (name, stored) in &snapshot.objects {
+            process.fold(kind, name, stored.version, Some(stored.object.clone()));
         }
         let known: Vec<String> = match kind {
             Kind::Lease => process.world.cluster.leases.keys().cloned().collect(),
@@ -84,12 +93,14 @@ impl Simulation {
             Kind::Pod => process.world.cluster.agents.keys().cloned().collect(),
             Kind::Image => process.world.cluster.images.keys().cloned().collect(),
             Kind::Policy => process.world.cluster.policies.keys().cloned().collect(),
+            Kind::Set => process.world.cluster.sets.keys().cloned().collect(),
+            Kind::Discovery => process.world.cluster.discoveries.keys().cloned().collect(),
             Kind::Catalog => {
                 process.world.cluster.catalog.iter().map(|_| names::CATALOG.to_owned()).collect()
             }
         };
         for name in known {
-            if !snapshot.objects.contains_key(&(kind, name.clone())) {
+            if !snapshot.objects.contains_key(&name) {
                 process.fold(kind, &name, snapshot.version, None);
             }
         }

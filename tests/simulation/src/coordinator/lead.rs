@@ -47,6 +47,13 @@ pub(super) enum Asked {
     Write(Write, Monotonic),
 }
 
+impl Asked {
+    /// Whether it is for the leadership.
+    pub(super) fn acquires(&self) -> bool {
+        matches!(self, Self::Write(Write::Create { .. } | Write::Acquire { .. }, _))
+    }
+}
+
 impl Candidate {
     pub(super) fn new(process: u64) -> Self {
         Self { election: Election::new(format!("c{process}"), Timing::default()), asking: false }
@@ -79,9 +86,13 @@ impl Simulation {
             Step::Write(write) => (request(&write), Asked::Write(write, now)),
         };
         process.candidate.asking = true;
+        let stands = asked.acquires();
         let call = self.call(client, request);
+        self.process(index)?.calls.insert(call, Purpose::Lead(asked));
+        if stands {
+            self.leader_moment();
+        }
         let process = self.process(index)?;
-        process.calls.insert(call, Purpose::Lead(asked));
         process.candidate.term(now).map(|term| clock.when(term.until))
     }
 
@@ -156,4 +167,4 @@ fn request(write: &Write) -> Request {
 }
 
 /// How writes of the election stand in the audit.
-pub const LEADING: &str = "lead";
+const LEADING: &str = "lead";

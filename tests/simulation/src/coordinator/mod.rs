@@ -5,8 +5,10 @@
 //! | [`lead`] | the election, driven by the product's own state machine |
 //! | [`index`] | watch events and write responses folded into the planner's cluster |
 //! | [`execute`] | one plan, carried out once |
+//! | [`answer`] | what became of its requests |
 //! | [`checks`] | questions to registries |
 
+mod answer;
 mod checks;
 mod execute;
 mod index;
@@ -24,7 +26,6 @@ use crate::request::Answer;
 use crate::simulation::{Event, Message, Simulation};
 use execute::{Purpose, Queued};
 use lead::Candidate;
-pub use lead::LEADING;
 
 /// Passes of the planner are at least this far apart.
 const PASS_GAP: Duration = Duration::from_millis(100);
@@ -38,6 +39,10 @@ pub struct Coordinator {
     pub process: Option<Process>,
     /// Cut off from the API server.
     pub cut: bool,
+    /// How often it was started.
+    pub starts: u64,
+    /// The schedule has no such replica: it is never started.
+    pub absent: bool,
 }
 
 /// A process of the coordinator.
@@ -59,7 +64,9 @@ pub struct Process {
     calls: BTreeMap<u64, Purpose>,
     queues: BTreeMap<String, Queued>,
     /// Version of the newest that was heard of each object, deletions among it: late news is not believed.
-    versions: BTreeMap<(Kind, String), u64>,
+    versions: [BTreeMap<String, u64>; Kind::ALL.len()],
+    /// Issues that may or may not have been applied: version of the Lease that each was for, by node.
+    unknown_issues: BTreeMap<String, u64>,
     changed: bool,
     plan_at: Option<Time>,
     last_pass: Option<Time>,
@@ -67,6 +74,24 @@ pub struct Process {
 }
 
 impl Process {
+    /// Whether it has asked for the leader Lease and does not know what became of it.
+    #[must_use]
+    pub fn stands_for_election(&self) -> bool {
+        self.calls.values().any(|purpose| matches!(purpose, Purpose::Lead(asked) if asked.acquires()))
+    }
+
+    /// Whether it does not know if its issue to this node was applied.
+    #[must_use]
+    pub fn wonders_about(&self, node: &str) -> bool {
+        self.unknown_issues.contains_key(node)
+    }
+
+    /// Whether it has asked for this node's grant to be removed, and does not know what became of it.
+    #[must_use]
+    pub fn withdraws_from(&self, node: &str) -> bool {
+        self.calls.values().any(|purpose| matches!(purpose, Purpose::Withdraw(w) if w.node == node))
+    }
+
     /// Whether it plans now.
     #[must_use]
     pub fn plans(&self) -> bool {
@@ -77,10 +102,12 @@ impl Process {
 impl Simulation {
     /// Starts a replica's container.
     pub fn coordinator_start(&mut self, index: usize) {
-        if self.coordinators[index].process.is_some() {
+        let replica = &mut self.coordinators[index];
+        if replica.process.is_some() || replica.absent {
             return;
         }
-        let id = self.number();
+        replica.starts += 1;
+        let id = (index as u64 + 1) * 1_000 + replica.starts;
         self.tell(&format!("coord-{index}   starts as c{id}"));
         self.coordinators[index].process = Some(Process {
             id,
@@ -92,7 +119,8 @@ impl Simulation {
             candidate: Candidate::new(id),
             calls: BTreeMap::new(),
             queues: BTreeMap::new(),
-            versions: BTreeMap::new(),
+            versions: Default::default(),
+            unknown_issues: BTreeMap::new(),
             changed: false,
             plan_at: None,
             last_pass: None,
@@ -109,6 +137,7 @@ impl Simulation {
     pub fn coordinator_dies(&mut self, index: usize) {
         let Some(process) = self.coordinators[index].process.take() else { return };
         self.tell(&format!("coord-{index}   c{} dies", process.id));
+        self.leader_moment();
         let back = self.seconds(0.5, 20.0);
         self.after(back, Event::CoordinatorStart(index));
     }
@@ -205,12 +234,14 @@ impl Simulation {
             term.map(|term| Leadership { epoch: term.epoch.clone(), since: term.since });
         process.world.memory = Memory::default();
         process.queues.clear();
+        process.unknown_issues.clear();
         process.calls.retain(|_, purpose| matches!(purpose, Purpose::Lead(..)));
         process.deaf_until = Time::ZERO;
         process.plan_at = None;
         let text = format!("coord-{index}   leads: {:?}", process.world.leadership);
         let lists = process.world.leadership.is_some();
         self.tell(&text);
+        self.leader_moment();
         if lists {
             self.list_all(index, client);
         }

@@ -122,6 +122,8 @@ impl Simulation {
                     Object::Pod(pod) => drop(cluster.agents.insert(name, pod.clone())),
                     Object::Image(image) => drop(cluster.images.insert(name, Arc::clone(image))),
                     Object::Policy(policy) => drop(cluster.policies.insert(name, Arc::clone(policy))),
+                    Object::Set(set) => drop(cluster.sets.insert(name, Arc::clone(set))),
+                    Object::Discovery(found) => drop(cluster.discoveries.insert(name, Arc::clone(found))),
                     Object::Catalog(catalog) => cluster.catalog = Some(Arc::clone(catalog)),
                 }
             }
@@ -133,12 +135,15 @@ impl Simulation {
     #[must_use]
     pub fn shortcoming(&self) -> Option<(u8, String)> {
         let cluster = self.truth();
-        cluster.images.values().find_map(|image| {
-            targets(&cluster, image)
-                .find_map(|node| self.lacking(&cluster, image, node))
-                .map(|what| (3, what))
-                .or_else(|| wrong_status(&cluster, image).map(|what| (5, what)))
-        })
+        let of_images = || {
+            cluster.images.values().find_map(|image| {
+                targets(&cluster, image)
+                    .find_map(|node| self.lacking(&cluster, image, node))
+                    .map(|what| (3, what))
+                    .or_else(|| wrong_status(&cluster, image).map(|what| (5, what)))
+            })
+        };
+        super::sets::shortcoming(&cluster).or_else(of_images)
     }
 
     /// Why a pair is not as it should be.

@@ -6,10 +6,12 @@
 //! | [`slots`] | 1: never more nodes pulling than the policy allows, and only holders of live grants; 2: delays |
 //! | [`wanted`] | 4: what is no longer wanted is not pulled again |
 //! | [`expected`] | 3, 5: what must be cached, and what status must say |
+//! | [`sets`] | 8: children of sets, and 3 and 5 of them |
 //! | [`quiet`] | 6: no writes while nothing changes |
 
 pub mod expected;
 pub mod quiet;
+mod sets;
 mod slots;
 mod wanted;
 
@@ -30,7 +32,7 @@ use slots::{IssueRecord, Taken};
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Its number in the design.
+    /// Its number.
     pub invariant: u8,
     /// When it was noticed.
     pub at: Time,
@@ -64,7 +66,8 @@ pub struct Checker {
     lease_gone: BTreeMap<String, Time>,
     /// When the leader Lease last changed hands.
     acquired: Time,
-    leader: Option<drop_protocol::Epoch>,
+    /// What the leader Lease says.
+    pub leader: Option<drop_protocol::Epoch>,
     /// At which version, and after how many begins and ends of pulls, running pulls were last looked at.
     looked: (u64, u64),
     starts: BTreeMap<(usize, PullKey), Start>,

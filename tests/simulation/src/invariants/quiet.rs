@@ -2,7 +2,6 @@
 
 use crate::api::Audited;
 use crate::clock::Time;
-use crate::coordinator::LEADING;
 use crate::simulation::Simulation;
 
 impl Simulation {
@@ -14,7 +13,7 @@ impl Simulation {
             .iter()
             .rev()
             .take_while(|write| write.at >= start)
-            .filter(|w| !w.what.starts_with(LEADING))
+            .filter(|w| !w.request.elects())
             .last()
     }
 }

@@ -130,6 +130,15 @@ impl Simulation {
 
     /// A Lease was written or deleted.
     pub(super) fn slots_see_lease(&mut self, change: &Change) {
+        self.slots_follow(change);
+        if change.name == names::LEADER_LEASE {
+            self.leader_moment();
+        } else {
+            self.moment_of(&change.name);
+        }
+    }
+
+    fn slots_follow(&mut self, change: &Change) {
         if change.name == names::LEADER_LEASE {
             let leader = match &change.object {
                 Some(Object::Lease(lease)) => {
