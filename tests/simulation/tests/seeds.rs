@@ -1,4 +1,4 @@
-//! Seeds that must pass: `DROP_SEEDS` of them, 800 unless told.
+//! Seeds that must pass: `DROP_SEEDS` of them, 3,000 unless told.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use drop_simulation::coverage::report::Format;
 use drop_simulation::run::{Options, Outcome, run};
 
 /// So many seeds see every combination of fault and state.
-const ENOUGH: u64 = 800;
+const ENOUGH: u64 = 3_000;
 
 #[test]
 fn no_seed_breaks_an_invariant_and_every_fault_strikes_in_every_state() {
