@@ -284,7 +284,8 @@ impl History {
             || self.entry.pulled_at.is_some_and(|pulled| {
                 // What this process did not see itself, it may have been told by its predecessor's pull time.
                 evictions.as_ref().is_none_or(|e| pulled > e.at)
-                    && now.wall.duration_since(pulled) >= jiff::SignedDuration::from_secs(24 * 60 * 60)
+                    && Duration::try_from(now.wall.duration_since(pulled))
+                        .is_ok_and(|stayed| stayed >= STAYED)
             });
         // The reset is made here, not when the 24 hours are over: it tells nobody anything before the next eviction,
         // and an idle node writes nothing.

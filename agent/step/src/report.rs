@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use drop_protocol::names::REPORT_MAX_BYTES;
-use drop_protocol::{GrantOutcome, LowDisk, Monotonic, Report, ReportEntry};
+use drop_protocol::{GrantOutcome, LowDisk, Monotonic, Report};
 
 use crate::known::Known;
 
@@ -62,32 +62,26 @@ pub(crate) fn news(report: &Report, last: Option<&Report>, known: &Known) -> New
 
 /// Leaves out entries, last by reference, until the report's JSON fits.
 fn fit(report: &mut Report) {
-    // An upper estimate is enough for nearly every node; JSON escapes can only matter near the limit.
-    let rough: usize = report.images.iter().map(|(uid, entry)| rough_size(uid, entry)).sum();
-    if rough < REPORT_MAX_BYTES / 2 || report.encode().len() < REPORT_MAX_BYTES {
+    if report.encode().len() < REPORT_MAX_BYTES {
         return;
     }
     let mut order: Vec<(Arc<str>, Arc<str>, usize)> = report
         .images
         .iter()
         .map(|(uid, entry)| {
-            let size = serde_json::to_string(entry).map_or(usize::MAX / 2, |json| json.len());
-            (entry.reference.clone(), uid.clone(), size.saturating_add(uid.len() + 4))
+            // Quotes, colon and comma come on top; what is made of strings and numbers always has a JSON form.
+            let size = uid.len() + 4 + serde_json::to_string(entry).unwrap_or_default().len();
+            (entry.reference.clone(), uid.clone(), size)
         })
         .collect();
     order.sort();
     let mut head = Report { images: Default::default(), left_out: u32::MAX, ..report.clone() }.encode().len();
     for (_, uid, size) in order {
-        if head.saturating_add(size) < REPORT_MAX_BYTES && report.left_out == 0 {
+        if head + size < REPORT_MAX_BYTES && report.left_out == 0 {
             head += size;
         } else {
             report.images.remove(&uid);
             report.left_out = report.left_out.saturating_add(1);
         }
     }
-}
-
-fn rough_size(uid: &str, entry: &ReportEntry) -> usize {
-    let message = entry.failure.as_ref().map_or(0, |failure| failure.message.len());
-    uid.len() + entry.reference.len() + message + 256
 }

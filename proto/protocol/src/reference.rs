@@ -69,7 +69,7 @@ impl Reference {
         };
         let host = if host == LEGACY_HOST { DEFAULT_HOST } else { host };
         let quoted = || cut(text, MAX_PART).to_owned();
-        if host.is_empty() || path.split('/').any(str::is_empty) {
+        if path.split('/').any(str::is_empty) {
             return Err(ReferenceError::EmptyPart(quoted()));
         }
         if !is_host(host) {

@@ -1,10 +1,8 @@
 //! A grant is taken only from the coordinator that leads, once, before anything is pulled.
 
-mod node;
-
+use crate::node::{Node, epoch, grant, image, secs};
 use drop_agent_step::{Effect, Input, WriteKind, WriteResult};
 use drop_protocol::{GrantState, Outcome};
-use node::{Node, epoch, grant, image, secs};
 
 #[test]
 fn nothing_is_pulled_before_the_grant_is_taken() {

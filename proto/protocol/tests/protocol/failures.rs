@@ -1,11 +1,14 @@
 //! Texts as containerd sends them, and what users are told.
 
 use drop_protocol::failure::{FailureReason as R, FailureScope as S, classify};
+use drop_protocol::names::FAILURE_TEXT_MAX_BYTES;
 use proptest::prelude::*;
 
 const CANCELLED: i32 = 1;
 const UNKNOWN: i32 = 2;
+const DEADLINE_EXCEEDED: i32 = 4;
 const NOT_FOUND: i32 = 5;
+const RESOURCE_EXHAUSTED: i32 = 8;
 const UNAVAILABLE: i32 = 14;
 
 #[test]
@@ -154,9 +157,44 @@ fn retry_after_is_read() {
         ("toomanyrequests: retry-after: 645.882µs, allowed: 44000/minute", 0),
         ("toomanyrequests: retry-after: 1.2s, allowed: 44000/minute", 2),
         ("toomanyrequests: retry-after: 2m", 120),
+        ("toomanyrequests: retry-after: 1.5h", 5400),
     ] {
         assert_eq!(classify(UNKNOWN, text, "nginx").retry_after_seconds, Some(seconds), "{text}");
     }
+}
+
+#[test]
+fn where_the_text_says_nothing_the_status_code_speaks() {
+    for (code, reason) in [
+        (UNAVAILABLE, R::RuntimeError),
+        (CANCELLED, R::Stuck),
+        (DEADLINE_EXCEEDED, R::Timeout),
+        (RESOURCE_EXHAUSTED, R::DiskError),
+        (UNKNOWN, R::ErrImagePull),
+    ] {
+        assert_eq!(classify(code, "it went wrong", "nginx").reason, reason, "code {code}");
+    }
+}
+
+#[test]
+fn docker_hub_is_called_by_its_name_whichever_of_its_hosts_was_asked() {
+    let text = |host: &str| format!(r#"failed: Head "https://{host}/v2/library/nginx": i/o timeout"#);
+    let message = classify(UNKNOWN, &text("registry-1.docker.io"), "nginx").message;
+    assert!(message.starts_with("registry docker.io did not answer"), "{message}");
+    let message = classify(UNKNOWN, &text("auth.docker.io"), "nginx").message;
+    assert!(message.starts_with("auth.docker.io (for registry docker.io) did not answer"), "{message}");
+}
+
+#[test]
+fn a_long_name_leaves_a_message_just_short_enough_for_a_report() {
+    let image = format!("registry.example/{}:1", "a".repeat(400));
+    assert_eq!(classify(NOT_FOUND, "not found", &image).message.len(), FAILURE_TEXT_MAX_BYTES - 1);
+}
+
+#[test]
+fn reasons_are_called_by_one_name_everywhere() {
+    assert_eq!(R::TooManyRequests.to_string(), "TooManyRequests");
+    assert_eq!(R::TooManyRequests.as_str(), "TooManyRequests");
 }
 
 proptest! {

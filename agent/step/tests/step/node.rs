@@ -1,8 +1,5 @@
 //! One agent in a world of its own: a Lease that applies merge patches as an API server does, a leader Lease, a runtime
 //! that pulls when told to. Answers come only when a test asks for them.
-#![allow(dead_code)] // each test file uses its own part
-#![allow(unreachable_pub)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // all of this is test code
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,32 +11,32 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
 
-pub const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-pub const OTHER_DIGEST: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+pub(crate) const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub(crate) const OTHER_DIGEST: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
-pub struct Node {
-    pub agent: Agent,
-    pub elapsed: Duration,
-    pub lease: Option<Value>,
-    pub version: u64,
-    pub images: BTreeMap<String, String>,
+pub(crate) struct Node {
+    pub(crate) agent: Agent,
+    pub(crate) elapsed: Duration,
+    pub(crate) lease: Option<Value>,
+    pub(crate) version: u64,
+    pub(crate) images: BTreeMap<String, String>,
     pub free_percent: Option<u8>,
-    pub leader: Option<Epoch>,
+    pub(crate) leader: Option<Epoch>,
     /// Effects that no test has answered yet.
-    pub open: Vec<Effect>,
+    pub(crate) open: Vec<Effect>,
     /// Every effect there ever was.
-    pub log: Vec<Effect>,
+    pub(crate) log: Vec<Effect>,
 }
 
-pub fn secs(seconds: u64) -> Duration {
+pub(crate) fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub fn epoch(transitions: i32) -> Epoch {
+pub(crate) fn epoch(transitions: i32) -> Epoch {
     Epoch { lease: "leader-uid".to_owned(), transitions }
 }
 
-pub fn image(name: &str) -> GrantedImage {
+pub(crate) fn image(name: &str) -> GrantedImage {
     GrantedImage {
         name: name.to_owned(),
         uid: format!("uid-{name}"),
@@ -50,7 +47,7 @@ pub fn image(name: &str) -> GrantedImage {
     }
 }
 
-pub fn grant(sequence: u64, images: &[GrantedImage]) -> Grant {
+pub(crate) fn grant(sequence: u64, images: &[GrantedImage]) -> Grant {
     Grant {
         version: 1,
         id: GrantId::new(&epoch(1), sequence),
@@ -62,7 +59,7 @@ pub fn grant(sequence: u64, images: &[GrantedImage]) -> Grant {
     }
 }
 
-pub fn catalog(generation: u64, images: &[GrantedImage]) -> Catalog {
+pub(crate) fn catalog(generation: u64, images: &[GrantedImage]) -> Catalog {
     let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for image in images {
         wanted.entry(image.reference.clone()).or_default().insert(image.uid.clone());
@@ -70,7 +67,7 @@ pub fn catalog(generation: u64, images: &[GrantedImage]) -> Catalog {
     Catalog { generation, answer_within: secs(4), wanted }
 }
 
-pub fn failure(scope: FailureScope, reason: FailureReason) -> PullError {
+pub(crate) fn failure(scope: FailureScope, reason: FailureReason) -> PullError {
     PullError::Failed(Classified {
         scope,
         reason,
@@ -79,14 +76,14 @@ pub fn failure(scope: FailureScope, reason: FailureReason) -> PullError {
     })
 }
 
-pub fn process(name: &str) -> Agent {
+pub(crate) fn process(name: &str) -> Agent {
     let now = Now { monotonic: Monotonic::default(), wall: Timestamp::UNIX_EPOCH };
     Agent::new(Config::new("node-1", "pod-1", name), now)
 }
 
 impl Node {
     /// A node whose agent has just started; nothing is answered.
-    pub fn starting() -> Self {
+    pub(crate) fn starting() -> Self {
         let mut node = Self {
             agent: process("process-1"),
             elapsed: Duration::ZERO,
@@ -104,7 +101,7 @@ impl Node {
     }
 
     /// A node that knows its Lease, an empty catalog and an empty runtime, and has nothing to do.
-    pub fn idle() -> Self {
+    pub(crate) fn idle() -> Self {
         let mut node = Self::starting();
         node.see_lease();
         node.step(Input::Catalog(catalog(1, &[])));
@@ -115,7 +112,7 @@ impl Node {
     }
 
     /// An idle node whose agent was given a grant and has taken it.
-    pub fn working(images: &[GrantedImage]) -> Self {
+    pub(crate) fn working(images: &[GrantedImage]) -> Self {
         let mut node = Self::idle();
         node.step(Input::Catalog(catalog(2, images)));
         node.issue(&grant(1, images));
@@ -124,14 +121,14 @@ impl Node {
         node
     }
 
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         Now {
             monotonic: Monotonic::from_start(self.elapsed),
             wall: Timestamp::UNIX_EPOCH + SignedDuration::try_from(self.elapsed).unwrap(),
         }
     }
 
-    pub fn step(&mut self, input: Input) -> Vec<Effect> {
+    pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {
         let effects = self.agent.step(input, self.now());
         self.open.extend(effects.iter().cloned());
         self.log.extend(effects.iter().cloned());
@@ -139,7 +136,7 @@ impl Node {
     }
 
     /// Lets time pass, with a tick whenever the agent asked for one. Lists are answered by themselves.
-    pub fn advance(&mut self, by: Duration) {
+    pub(crate) fn advance(&mut self, by: Duration) {
         let end = self.elapsed + by;
         while let Some(at) = self.agent.wake_at().map(Monotonic::since_start).filter(|at| *at <= end) {
             self.elapsed = self.elapsed.max(at);
@@ -151,7 +148,7 @@ impl Node {
         self.elapsed = end;
     }
 
-    pub fn create_lease(&mut self, uid: &str) {
+    pub(crate) fn create_lease(&mut self, uid: &str) {
         self.version += 1;
         let mut lease =
             serde_json::to_value(NodeLease::create("drop-system", "node-1", "node-uid", secs(60))).unwrap();
@@ -160,17 +157,17 @@ impl Node {
         self.lease = Some(lease);
     }
 
-    pub fn lease(&self) -> NodeLease {
+    pub(crate) fn lease(&self) -> NodeLease {
         let lease: Lease = serde_json::from_value(self.lease.clone().unwrap()).unwrap();
         NodeLease::decode(&lease).unwrap()
     }
 
-    pub fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         self.lease().report.expect("the Lease holds a report")
     }
 
     /// Tells the agent of its Lease, as a watch does.
-    pub fn see_lease(&mut self) -> Vec<Effect> {
+    pub(crate) fn see_lease(&mut self) -> Vec<Effect> {
         match &self.lease {
             Some(_) => self.step(Input::Lease(self.lease())),
             None => self.step(Input::LeaseGone),
@@ -178,7 +175,7 @@ impl Node {
     }
 
     /// A write as the API server does it; `false`: conflict.
-    pub fn patch(&mut self, patch: &Value) -> bool {
+    pub(crate) fn patch(&mut self, patch: &Value) -> bool {
         let lease = self.lease.as_mut().unwrap();
         for key in ["uid", "resourceVersion"] {
             if patch["metadata"][key] != lease["metadata"][key] {
@@ -191,13 +188,13 @@ impl Node {
         true
     }
 
-    pub fn issue(&mut self, grant: &Grant) -> Vec<Effect> {
+    pub(crate) fn issue(&mut self, grant: &Grant) -> Vec<Effect> {
         let patch = self.lease().issue_patch(grant, secs(60));
         assert!(self.patch(&patch));
         self.see_lease()
     }
 
-    pub fn withdraw(&mut self, unwanted: &[&GrantedImage]) -> Vec<Effect> {
+    pub(crate) fn withdraw(&mut self, unwanted: &[&GrantedImage]) -> Vec<Effect> {
         let withdrawal = Withdrawal {
             reason: "no longer wanted".to_owned(),
             unwanted: unwanted.iter().map(|image| image.uid.clone()).collect(),
@@ -212,24 +209,24 @@ impl Node {
         self.open.remove(at)
     }
 
-    pub fn answer_leader(&mut self) -> Vec<Effect> {
+    pub(crate) fn answer_leader(&mut self) -> Vec<Effect> {
         self.close(|effect| *effect == Effect::ReadLeader);
         self.step(Input::LeaderEpoch(self.leader.clone()))
     }
 
-    pub fn answer_list(&mut self) -> Vec<Effect> {
+    pub(crate) fn answer_list(&mut self) -> Vec<Effect> {
         self.close(|effect| *effect == Effect::ListImages);
         let inventory = Inventory { images: self.images.clone(), free_percent: self.free_percent };
         self.step(Input::Inventory(inventory))
     }
 
-    pub fn answer_read(&mut self) -> Vec<Effect> {
+    pub(crate) fn answer_read(&mut self) -> Vec<Effect> {
         self.close(|effect| *effect == Effect::ReadLease);
         self.see_lease()
     }
 
     /// The open write, which has to be of this kind.
-    pub fn open_write(&mut self, wanted: WriteKind) -> (WriteId, Value) {
+    pub(crate) fn open_write(&mut self, wanted: WriteKind) -> (WriteId, Value) {
         match self.close(|effect| matches!(effect, Effect::WriteLease { kind, .. } if *kind == wanted)) {
             Effect::WriteLease { write, patch, .. } => (write, patch),
             _ => unreachable!(),
@@ -237,30 +234,30 @@ impl Node {
     }
 
     /// Applies the open write and tells the agent so.
-    pub fn apply(&mut self, kind: WriteKind) -> Vec<Effect> {
+    pub(crate) fn apply(&mut self, kind: WriteKind) -> Vec<Effect> {
         let (write, patch) = self.open_write(kind);
         assert!(self.patch(&patch), "the write conflicts");
         self.step(Input::WriteDone { write, result: WriteResult::Applied(self.lease()) })
     }
 
-    pub fn refuse_write(&mut self, kind: WriteKind, result: WriteResult) -> Vec<Effect> {
+    pub(crate) fn refuse_write(&mut self, kind: WriteKind, result: WriteResult) -> Vec<Effect> {
         let (write, _) = self.open_write(kind);
         self.step(Input::WriteDone { write, result })
     }
 
     /// The pull in flight.
-    pub fn open_pull(&self) -> (PullId, GrantedImage) {
+    pub(crate) fn open_pull(&self) -> (PullId, GrantedImage) {
         self.pull_in_flight().unwrap_or_else(|| panic!("no pull among {:#?}", self.open))
     }
 
-    pub fn pull_in_flight(&self) -> Option<(PullId, GrantedImage)> {
+    pub(crate) fn pull_in_flight(&self) -> Option<(PullId, GrantedImage)> {
         self.open.iter().find_map(|effect| match effect {
             Effect::StartPull { pull, image } => Some((*pull, image.clone())),
             _ => None,
         })
     }
 
-    pub fn finish_pull(&mut self, result: Result<Pulled, PullError>) -> Vec<Effect> {
+    pub(crate) fn finish_pull(&mut self, result: Result<Pulled, PullError>) -> Vec<Effect> {
         let (pull, image) = self.open_pull();
         self.close(|effect| matches!(effect, Effect::StartPull { .. }));
         if let Ok(Pulled { digest: Some(digest) }) = &result {
@@ -269,23 +266,23 @@ impl Node {
         self.step(Input::PullFinished { pull, result })
     }
 
-    pub fn pull_succeeds(&mut self) -> Vec<Effect> {
+    pub(crate) fn pull_succeeds(&mut self) -> Vec<Effect> {
         self.finish_pull(Ok(Pulled { digest: Some(DIGEST.to_owned()) }))
     }
 
     /// The node's image changed under the agent's feet and the runtime says so.
-    pub fn images_changed(&mut self) {
+    pub(crate) fn images_changed(&mut self) {
         self.step(Input::ImagesChanged);
         self.advance(secs(1));
     }
 
-    pub fn restart(&mut self, name: &str) {
+    pub(crate) fn restart(&mut self, name: &str) {
         self.agent = Agent::new(Config::new("node-1", "pod-1", name), self.now());
         self.open.clear();
         self.step(Input::Tick);
     }
 
-    pub fn writes(&self) -> Vec<WriteKind> {
+    pub(crate) fn writes(&self) -> Vec<WriteKind> {
         self.log
             .iter()
             .filter_map(|effect| match effect {
@@ -295,7 +292,7 @@ impl Node {
             .collect()
     }
 
-    pub fn count(&self, wanted: &Effect) -> usize {
+    pub(crate) fn count(&self, wanted: &Effect) -> usize {
         self.log.iter().filter(|effect| *effect == wanted).count()
     }
 }

@@ -1,12 +1,12 @@
 //! Golden files hold the formats still: what one release writes, its neighbours must read.
 //!
 //! A changed golden file is a changed protocol. Add fields, never rename or repurpose one.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use drop_protocol::grant::{self, GrantedImage};
+use drop_protocol::names::{ANNOTATION_LIMIT, GRANT_MAX_BYTES, GRANT_MAX_IMAGES, REPORT_MAX_BYTES};
 use drop_protocol::report::GrantOutcome;
 use drop_protocol::{
     Catalog, Epoch, Evictions, Failure, FailureReason, FailureScope, Grant, GrantId, ImagePullPolicy,
@@ -188,4 +188,50 @@ fn a_damaged_catalog_names_the_line() {
     let mut data = sample_catalog().encode();
     data.get_mut("wanted").unwrap().push_str("no-uid\n");
     assert!(Catalog::decode(&data).unwrap_err().to_string().contains("line 3"));
+}
+
+#[test]
+fn a_report_of_nothing_spends_no_byte_on_it() {
+    let report = Report::empty("pod-1");
+    assert_eq!(report.encode(), r#"{"version":1,"agent":"pod-1","catalog":0,"images":{}}"#);
+    assert_eq!(Report::decode(&report.encode()).unwrap(), report);
+}
+
+#[test]
+fn a_full_grant_and_the_report_of_five_hundred_images_fit_into_one_lease() {
+    let name = "n".repeat(200);
+    let image = GrantedImage {
+        name: name.clone(),
+        uid: "0d7f9c1e-5b7e-4c39-9c0b-7a4b7d4f7a11".into(),
+        reference: format!("registry.example:5000/{name}:v1"),
+        secrets: vec!["team-pull".into()],
+        ..sample_grant().images[0].clone()
+    };
+    let grant = Grant { images: vec![image; GRANT_MAX_IMAGES], ..sample_grant() };
+    assert!(grant.encode().len() <= GRANT_MAX_BYTES);
+    let mut report = sample_report();
+    let entry = report.images["5f0c"].clone();
+    report.images = (0..500).map(|n| (format!("uid-{n}").into(), entry.clone())).collect();
+    assert!(report.encode().len() < REPORT_MAX_BYTES);
+    assert!(grant.encode().len() + report.encode().len() < ANNOTATION_LIMIT);
+}
+
+#[test]
+fn a_grants_id_names_leader_lease_leadership_and_sequence() {
+    let grant = sample_grant();
+    assert_eq!(grant.id.as_str(), "0d7f9c1e.7.42");
+    assert_eq!(grant.id.to_string(), grant.id.as_str());
+}
+
+#[test]
+fn an_image_that_is_there_needs_the_registry_under_always_or_when_a_refresh_is_due() {
+    for (pull_policy, refresh, asks) in [
+        (ImagePullPolicy::Always, false, true),
+        (ImagePullPolicy::Always, true, true),
+        (ImagePullPolicy::IfNotPresent, false, false),
+        (ImagePullPolicy::IfNotPresent, true, true),
+    ] {
+        let image = GrantedImage { pull_policy, refresh, ..sample_grant().images[0].clone() };
+        assert_eq!(image.asks_registry_when_present(), asks, "{pull_policy:?}, refresh {refresh}");
+    }
 }

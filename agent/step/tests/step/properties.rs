@@ -1,14 +1,10 @@
 //! Whatever happens, in whatever order: only the holder of a live grant pulls, the kernel watches, nothing spins.
 
-#![allow(clippy::expect_used, clippy::needless_pass_by_value)] // all of this is test code
-
-mod node;
-
 use std::time::Duration;
 
+use crate::node::{DIGEST, Node, catalog, epoch, grant, image};
 use drop_agent_step::{Effect, Input, PullError, PullId, WriteId, WriteResult};
 use drop_protocol::{GrantState, Monotonic};
-use node::{DIGEST, Node, catalog, epoch, grant, image};
 use proptest::prelude::*;
 
 /// One thing that may happen.
@@ -189,7 +185,7 @@ fn answer(node: &mut Node, bystander: &mut Bystander, effect: &Effect, how: u8) 
                     Ok(drop_agent_step::Pulled { digest: Some(DIGEST.to_owned()) })
                 }
                 _ if cancelled => Err(PullError::Cancelled),
-                _ => Err(node::failure(
+                _ => Err(crate::node::failure(
                     drop_protocol::FailureScope::Image,
                     drop_protocol::FailureReason::NotFound,
                 )),

@@ -1,10 +1,8 @@
 //! Only the holder of a live grant pulls: renewals, lapses, and Leases that show somebody else.
 
-mod node;
-
+use crate::node::{Node, grant, image, secs};
 use drop_agent_step::{Effect, Input, PullError, WriteKind, WriteResult};
 use drop_protocol::{GrantState, Monotonic};
-use node::{Node, grant, image, secs};
 
 fn unknown() -> WriteResult {
     WriteResult::Unknown("connection refused".to_owned())
@@ -64,6 +62,24 @@ fn the_deadline_counts_from_the_sending_of_the_renewal() {
     node.advance(secs(9));
     node.apply(WriteKind::Renew);
     assert_eq!(armed(&node), [taken.after(secs(57)), sent.after(secs(57))]);
+}
+
+#[test]
+fn a_lease_of_short_duration_has_its_deadlines_closer_together() {
+    let mut node = Node::idle();
+    let issue = node.lease().issue_patch(&grant(1, &[image("a")]), secs(8));
+    assert!(node.patch(&issue));
+    node.see_lease();
+    node.answer_leader();
+    node.apply(WriteKind::Take);
+    let taken = node.now().monotonic;
+    assert_eq!(armed(&node), [taken.after(secs(7))]);
+    node.advance(secs(2));
+    node.refuse_write(WriteKind::Renew, unknown());
+    outage(&mut node, 3);
+    assert!(!cancelled(&node));
+    outage(&mut node, 1);
+    assert!(cancelled(&node));
 }
 
 #[test]

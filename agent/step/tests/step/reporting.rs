@@ -1,13 +1,11 @@
 //! What is told, when, and that silence is the rule.
 
-mod node;
-
 use std::collections::BTreeSet;
 
+use crate::node::{DIGEST, Node, OTHER_DIGEST, catalog, grant, image, secs};
 use drop_agent_step::{Effect, Input, WriteKind, WriteResult};
 use drop_protocol::names::REPORT_MAX_BYTES;
 use drop_protocol::{Catalog, ImagePullPolicy};
-use node::{DIGEST, Node, OTHER_DIGEST, catalog, grant, image, secs};
 
 /// An idle node that holds and has told the image `a`.
 fn holding_a() -> Node {

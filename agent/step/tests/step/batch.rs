@@ -1,10 +1,8 @@
 //! The images of a grant: order, what is skipped, what failures end, withdrawal, shutdown, disk.
 
-mod node;
-
+use crate::node::{DIGEST, Node, OTHER_DIGEST, failure, grant, image, secs};
 use drop_agent_step::{Effect, Input, PullError, WriteKind};
 use drop_protocol::{FailureReason, FailureScope, GrantState, ImagePullPolicy, Outcome};
-use node::{DIGEST, Node, OTHER_DIGEST, failure, grant, image, secs};
 
 fn pulls(node: &Node) -> Vec<String> {
     node.log

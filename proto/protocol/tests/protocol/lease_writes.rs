@@ -1,9 +1,8 @@
 //! Every write to a node Lease is bound to one version of one object, and touches its writer's fields only.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::time::Duration;
 
-use drop_protocol::names::{GRANT_ANNOTATION, REPORT_ANNOTATION};
+use drop_protocol::names::{GRANT_ANNOTATION, NODE_LEASE_LABEL, REPORT_ANNOTATION};
 use drop_protocol::{
     Epoch, Grant, GrantId, GrantOutcome, GrantState, Holder, NodeLease, Outcome, Report, Withdrawal,
 };
@@ -194,4 +193,46 @@ fn a_damaged_annotation_spoils_only_itself() {
     let lease = server.lease();
     assert_eq!(lease.state(), GrantState::None);
     assert!(lease.grant_error.is_some() && lease.report.is_some());
+}
+
+#[test]
+fn a_new_lease_belongs_to_its_node_and_is_told_from_all_others() {
+    let lease = NodeLease::create("drop-system", "node-1", "n1", DURATION);
+    assert_eq!(lease.metadata.name.as_deref(), Some("node-1"));
+    assert_eq!(lease.metadata.namespace.as_deref(), Some("drop-system"));
+    let labels = lease.metadata.labels.unwrap();
+    assert_eq!(labels[NODE_LEASE_LABEL], "true");
+    assert_eq!(labels["app.kubernetes.io/managed-by"], "drop");
+    let lease = Server::new().lease();
+    assert_eq!((lease.node.as_str(), lease.node_uid.as_deref()), ("node-1", Some("n1")));
+    assert_eq!(lease.duration, DURATION);
+}
+
+#[test]
+fn only_an_owner_that_is_a_node_owns_a_lease() {
+    let mut server = Server::new();
+    server.object["metadata"]["ownerReferences"] = json!([
+        { "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "d1" },
+        { "apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": "n1" },
+    ]);
+    assert_eq!(server.lease().node_uid.as_deref(), Some("n1"));
+}
+
+#[test]
+fn a_lease_says_how_long_a_grant_lives() {
+    let mut server = Server::new();
+    server.patch(&server.lease().issue_patch(&grant(1), 2 * DURATION)).unwrap();
+    assert_eq!(server.lease().duration, 2 * DURATION);
+    server.object["spec"]["leaseDurationSeconds"] = json!(-1);
+    assert_eq!(server.lease().duration, DURATION, "what makes no sense counts as nothing said");
+}
+
+#[test]
+fn a_holder_names_process_and_grant_or_it_is_none() {
+    let sound = Holder { process: "agent-1".into(), grant: GrantId::from("leader.1.7") };
+    assert_eq!(sound.encode(), "agent-1/leader.1.7");
+    assert_eq!(Holder::decode("agent-1/leader.1.7"), Some(sound));
+    for unsound in ["", "agent-1", "/leader.1.7", "agent-1/", "/"] {
+        assert_eq!(Holder::decode(unsound), None, "{unsound}");
+    }
 }

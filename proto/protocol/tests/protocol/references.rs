@@ -1,6 +1,6 @@
 //! References compare as containerd compares them.
 
-use drop_protocol::reference::{Reference, normalise, registry_host};
+use drop_protocol::reference::{Reference, normalise, registry_host, split};
 use proptest::prelude::*;
 
 #[test]
@@ -67,4 +67,37 @@ proptest! {
         prop_assert_eq!(normalise(&once).unwrap(), once.clone());
         prop_assert!(Reference::parse(&once).is_ok());
     }
+}
+
+#[test]
+fn each_rule_of_a_reference_is_held_to_its_last_character() {
+    let longest = format!("app:{}", "v".repeat(128));
+    let digest = |hex: &str| format!("app@sha256:{hex}");
+    let hex = "0123456789abcdef".repeat(4);
+    for sound in ["app:_v1", "app:V1.2-3", "a.b_c-d/0", longest.as_str(), &digest(&hex)] {
+        assert!(Reference::parse(sound).is_ok(), "{sound}");
+    }
+    let too_long = format!("{longest}v");
+    for (unsound, rule) in [
+        ("-app", "repository"),
+        ("app_", "repository"),
+        ("team/app-", "repository"),
+        ("a b", "repository"),
+        ("a+b", "repository"),
+        ("app:.v1", "tag"),
+        ("app:v+1", "tag"),
+        (too_long.as_str(), "tag"),
+        (&digest(&hex[1..]), "digest"),
+        (&digest(&hex.replace('0', "g")), "digest"),
+        (&digest(&hex.to_uppercase()), "digest"),
+    ] {
+        let error = Reference::parse(unsound).unwrap_err().to_string();
+        assert!(error.contains(rule), "{unsound}: {error}");
+    }
+}
+
+#[test]
+fn the_port_of_a_host_is_no_tag() {
+    assert_eq!(split("registry:5000/app"), ("registry:5000/app", None, None));
+    assert_eq!(split("registry:5000/app:v1@sha256:0"), ("registry:5000/app", Some("v1"), Some("sha256:0")));
 }
