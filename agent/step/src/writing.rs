@@ -38,15 +38,14 @@ impl Agent {
                     self.report_if_due(lease, now);
                 }
             }
-            (Some(grant), GrantState::Taken) if self.work.is_some() => self.keep(lease, &grant.id, now),
-            // Somebody else of this node holds it and reports.
-            (_, GrantState::Taken) => {}
+            (Some(grant), GrantState::Taken) => self.keep(lease, &grant.id, now),
             _ => self.report_if_due(lease, now),
         }
     }
 
     /// Finishes, takes again or renews the grant being worked on.
     fn keep(&mut self, lease: &NodeLease, grant: &GrantId, now: Now) {
+        // Without any, somebody else of this node holds it and reports.
         let Some(work) = &self.work else { return };
         if let Some(reason) = work.ended.clone().filter(|_| self.pull.is_none()) {
             let report = self.compose(lease, Some((grant, Outcome::Finished, &reason)));

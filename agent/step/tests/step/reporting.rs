@@ -89,7 +89,184 @@ fn evictions_add_up_until_the_image_has_stayed_for_a_day() {
     node.advance(secs(60));
     assert_eq!(round(&mut node, 600), 2);
     assert_eq!(round(&mut node, 600), 3);
+    assert_eq!(round(&mut node, 23 * 3600), 4);
     assert_eq!(round(&mut node, 24 * 3600), 1);
+}
+
+#[test]
+fn how_long_an_image_stayed_is_told_by_its_pull_to_the_process_that_comes_later() {
+    for (hours, count) in [(23, 2), (24, 1)] {
+        let mut node = holding_a();
+        node.images.clear();
+        node.images_changed();
+        node.apply(WriteKind::Report);
+        node.advance(secs(60));
+        node.issue(&grant(1, &[image("a")]));
+        node.answer_leader();
+        node.apply(WriteKind::Take);
+        node.pull_succeeds();
+        node.apply(WriteKind::Finish);
+        node.elapsed += secs(hours * 3600);
+        node.images.clear();
+        node.restart("process-2");
+        node.see_lease();
+        node.step(Input::Catalog(catalog(2, &[image("a")])));
+        node.answer_list();
+        node.apply(WriteKind::Report);
+        let evictions = node.report().images["uid-a"].evictions.clone().unwrap();
+        assert_eq!(evictions.count, count, "after {hours} hours");
+    }
+}
+
+#[test]
+fn an_image_that_came_back_by_itself_has_not_stayed_since_it_was_pulled() {
+    let mut node = Node::working(&[image("a")]);
+    node.pull_succeeds();
+    node.apply(WriteKind::Finish);
+    let evict = |node: &mut Node| {
+        node.images.clear();
+        node.images_changed();
+        node.apply(WriteKind::Report);
+        node.report().images["uid-a"].evictions.as_ref().unwrap().count
+    };
+    node.advance(secs(48 * 3600));
+    assert_eq!(evict(&mut node), 1);
+    node.advance(secs(60));
+    node.images.insert(image("a").reference, DIGEST.to_owned());
+    node.images_changed();
+    node.apply(WriteKind::Report);
+    node.advance(secs(60));
+    assert_eq!(evict(&mut node), 2);
+}
+
+#[test]
+fn news_of_something_else_makes_no_stay_look_shorter() {
+    let mut node = holding_a();
+    let evict = |node: &mut Node| {
+        node.images.clear();
+        node.images_changed();
+        node.apply(WriteKind::Report);
+        node.report().images["uid-a"].evictions.as_ref().unwrap().count
+    };
+    evict(&mut node);
+    node.advance(secs(60));
+    node.images.insert(image("a").reference, DIGEST.to_owned());
+    node.images_changed();
+    node.apply(WriteKind::Report);
+    node.advance(secs(23 * 3600));
+    node.step(Input::DiskFree(10));
+    node.apply(WriteKind::Report);
+    node.advance(secs(3600));
+    assert_eq!(evict(&mut node), 1);
+}
+
+#[test]
+fn an_idle_node_tells_at_once_that_its_disk_is_low_and_that_it_is_not() {
+    let mut node = holding_a();
+    node.step(Input::DiskFree(10));
+    node.apply(WriteKind::Report);
+    assert_eq!(node.report().low_disk.unwrap().free_percent, 10);
+    node.advance(secs(1));
+    node.step(Input::DiskFree(80));
+    node.apply(WriteKind::Report);
+    assert_eq!(node.report().low_disk, None);
+}
+
+#[test]
+fn before_the_runtime_was_asked_what_the_lease_says_stands() {
+    let mut node = holding_a();
+    node.free_percent = Some(10);
+    node.step(Input::DiskFree(10));
+    node.apply(WriteKind::Report);
+    let before = node.writes().len();
+    node.restart("process-2");
+    node.see_lease();
+    node.step(Input::Catalog(catalog(2, &[image("a")])));
+    assert_eq!(node.writes().len(), before, "it does not know yet whether the disk is low");
+    node.answer_list();
+    node.advance(secs(60));
+    assert_eq!(node.writes().len(), before);
+}
+
+#[test]
+fn outside_of_grants_reports_are_a_second_apart() {
+    let mut node = holding_a();
+    node.step(Input::DiskFree(10));
+    node.apply(WriteKind::Report);
+    node.step(Input::DiskFree(80));
+    node.elapsed += std::time::Duration::from_millis(999);
+    assert_eq!(node.step(Input::Tick), []);
+    node.elapsed += std::time::Duration::from_millis(1);
+    node.step(Input::Tick);
+    node.apply(WriteKind::Report);
+}
+
+#[test]
+fn what_is_newly_listed_waits_for_the_nodes_own_moment_and_a_new_catalog_changes_none() {
+    let mut node = Node::idle();
+    node.images.insert(image("a").reference, DIGEST.to_owned());
+    node.images_changed();
+    assert_eq!(node.step(Input::Catalog(catalog(2, &[image("a")]))), []);
+    assert_eq!(node.step(Input::Catalog(catalog(3, &[image("a"), image("b")]))), []);
+    node.advance(secs(3));
+    node.apply(WriteKind::Report);
+    assert_eq!(node.report().catalog, 3);
+}
+
+#[test]
+fn what_was_told_along_with_other_news_needs_no_moment_of_its_own_any_more() {
+    let mut node = Node::idle();
+    node.images.insert(image("a").reference, DIGEST.to_owned());
+    node.images_changed();
+    node.step(Input::Catalog(Catalog { answer_within: secs(4000), ..catalog(2, &[image("a")]) }));
+    node.step(Input::DiskFree(10));
+    node.apply(WriteKind::Report);
+    assert!(node.report().images.contains_key("uid-a"));
+    node.images.clear();
+    node.images_changed();
+    node.apply(WriteKind::Report);
+    assert_eq!(node.report().images["uid-a"].digest, None);
+}
+
+#[test]
+fn an_eviction_that_a_new_process_finds_is_told_at_once_also_if_the_catalog_came_first() {
+    let mut node = holding_a();
+    node.images.clear();
+    node.restart("process-2");
+    node.step(Input::Catalog(Catalog { answer_within: secs(4000), ..catalog(2, &[image("a")]) }));
+    node.see_lease();
+    node.answer_list();
+    node.apply(WriteKind::Report);
+}
+
+#[test]
+fn who_hears_of_a_newer_lease_after_a_lost_answer_or_a_conflict_need_not_read_it() {
+    for result in [WriteResult::Unknown("timeout".to_owned()), WriteResult::Conflict] {
+        let mut node = holding_a();
+        node.step(Input::DiskFree(10));
+        let issue = node.lease().issue_patch(&grant(1, &[image("b")]), secs(60));
+        assert!(node.patch(&issue));
+        if result == WriteResult::Conflict {
+            node.see_lease();
+            node.refuse_write(WriteKind::Report, result);
+        } else {
+            node.refuse_write(WriteKind::Report, result);
+            node.see_lease();
+        }
+        assert_eq!(node.count(&Effect::ReadLease), 0);
+        node.apply(WriteKind::Refuse);
+    }
+}
+
+#[test]
+fn the_lease_is_read_by_one_request_at_a_time() {
+    let mut node = holding_a();
+    node.step(Input::DiskFree(10));
+    node.refuse_write(WriteKind::Report, WriteResult::Unknown("timeout".to_owned()));
+    node.advance(secs(20));
+    assert_eq!(node.count(&Effect::ReadLease), 1);
+    node.answer_read();
+    node.apply(WriteKind::Report);
 }
 
 #[test]

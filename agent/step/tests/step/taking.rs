@@ -1,6 +1,6 @@
 //! A grant is taken only from the coordinator that leads, once, before anything is pulled.
 
-use crate::node::{Node, epoch, grant, image, secs};
+use crate::node::{DIGEST, Node, catalog, epoch, grant, image, secs};
 use drop_agent_step::{Effect, Input, WriteKind, WriteResult};
 use drop_protocol::{GrantState, Outcome};
 
@@ -64,6 +64,90 @@ fn an_unreadable_leader_lease_is_asked_for_again() {
     node.advance(secs(2));
     node.answer_leader();
     node.apply(WriteKind::Take);
+}
+
+#[test]
+fn who_leads_is_asked_once_a_grant() {
+    let node = Node::working(&[image("a")]);
+    assert_eq!(node.count(&Effect::ReadLeader), 1);
+}
+
+#[test]
+fn a_report_waits_for_the_take_that_is_about_to_be_sent_but_not_for_a_leader_out_of_reach() {
+    let mut node = Node::idle();
+    node.issue(&grant(1, &[image("a")]));
+    node.step(Input::DiskFree(50));
+    node.images.insert(image("b").reference, DIGEST.to_owned());
+    node.step(Input::Catalog(catalog(2, &[image("b")])));
+    node.images_changed();
+    node.advance(secs(4));
+    assert_eq!(node.open, [Effect::ReadLeader]);
+    node.open.clear();
+    node.step(Input::LeaderUnknown("timeout".to_owned()));
+    node.apply(WriteKind::Report);
+}
+
+#[test]
+fn an_agent_that_is_told_to_end_begins_with_no_grant() {
+    let mut node = Node::idle();
+    node.step(Input::DiskFree(10));
+    node.step(Input::DiskFree(80));
+    node.open_write(WriteKind::Report);
+    let deadline = node.now().monotonic.after(secs(100));
+    assert_eq!(node.step(Input::Shutdown { deadline }), [], "its report is still on its way");
+    assert_eq!(node.issue(&grant(1, &[image("a")])), []);
+}
+
+#[test]
+fn an_answer_that_is_out_of_date_already_grants_nothing() {
+    let mut node = Node::idle();
+    node.issue(&grant(1, &[image("a")]));
+    node.answer_leader();
+    let (write, patch) = node.open_write(WriteKind::Take);
+    assert!(node.patch(&patch));
+    let taken = node.lease();
+    let remove = taken.remove_grant_patch();
+    assert!(node.patch(&remove));
+    node.see_lease();
+    node.step(Input::WriteDone { write, result: WriteResult::Applied(taken) });
+    assert_eq!(node.pull_in_flight(), None);
+    assert_eq!(node.agent.grant(), None);
+}
+
+#[test]
+fn every_write_and_every_pull_has_a_name_of_its_own() {
+    let mut node = Node::working(&[image("a"), image("b")]);
+    node.pull_succeeds();
+    node.pull_succeeds();
+    node.apply(WriteKind::Finish);
+    let (mut writes, mut pulls) = (Vec::new(), Vec::new());
+    for effect in &node.log {
+        match effect {
+            Effect::WriteLease { write, .. } => writes.push(*write),
+            Effect::StartPull { pull, .. } => pulls.push(*pull),
+            _ => {}
+        }
+    }
+    assert!(writes.len() == 2 && writes[0] != writes[1], "{writes:?}");
+    assert!(pulls.len() == 2 && pulls[0] != pulls[1], "{pulls:?}");
+}
+
+#[test]
+fn while_another_process_of_the_node_holds_a_grant_this_one_writes_nothing() {
+    let mut node = Node::idle();
+    node.issue(&grant(1, &[image("a")]));
+    node.open.clear();
+    let other = drop_protocol::Holder { process: "other".to_owned(), grant: grant(1, &[]).id };
+    // It took the grant from this process before, which does not take it back.
+    node.step(Input::LeaderEpoch(node.leader.clone()));
+    node.apply(WriteKind::Take);
+    let take = node.lease().take_patch(&other, node.now().wall);
+    assert!(node.patch(&take));
+    node.see_lease();
+    node.finish_pull(Err(drop_agent_step::PullError::Cancelled));
+    node.step(Input::DiskFree(5));
+    node.advance(secs(60));
+    assert_eq!(node.writes(), [WriteKind::Take]);
 }
 
 #[test]
