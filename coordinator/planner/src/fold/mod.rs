@@ -8,6 +8,8 @@ mod events;
 mod obstacle;
 mod pace;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::sync::Arc;

@@ -145,6 +145,35 @@ fn what_a_registry_asks_to_wait_is_honoured() {
 }
 
 #[test]
+fn what_is_asked_for_by_others_than_registries_lengthens_no_wait() {
+    let mut rig = rig(1, &["app"]);
+    rig.run(2 * SECOND);
+    rig.take("n0");
+    rig.failed("n0", "app", FailureScope::Image, FailureReason::Unauthorized);
+    rig.entry("n0", "app", |entry| {
+        entry.failure.as_mut().unwrap().retry_after_seconds = Some(600);
+    });
+    rig.finish("n0");
+    rig.run(31 * SECOND);
+    assert_eq!(rig.live(), ["n0"]);
+}
+
+#[test]
+fn an_image_that_is_evicted_all_the_time_is_pulled_once_a_day() {
+    let mut rig = rig(1, &["app"]);
+    rig.run_with(5 * SECOND, Rig::eager);
+    rig.evicted("n0", "app");
+    rig.entry("n0", "app", |entry| entry.evictions.as_mut().unwrap().count = 40);
+    rig.step();
+    rig.advance(24 * 3600 * SECOND - SECOND);
+    rig.step();
+    assert!(rig.live().is_empty());
+    rig.advance(SECOND);
+    rig.step();
+    assert_eq!(rig.live(), ["n0"]);
+}
+
+#[test]
 fn a_node_on_which_everything_fails_tries_one_image_at_a_time_and_never_starves_a_good_one() {
     let mut rig = rig(1, &["a", "b", "c", "good"]);
     let bad =

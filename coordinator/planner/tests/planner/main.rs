@@ -5,6 +5,7 @@
 mod cached;
 mod cap_and_delay;
 mod checks;
+mod catalog;
 mod documented;
 mod election;
 mod failures;

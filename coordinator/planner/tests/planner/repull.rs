@@ -47,6 +47,23 @@ fn without_an_interval_nothing_is_pulled_again() {
 }
 
 #[test]
+fn what_names_exact_content_and_what_is_never_pulled_is_not_checked_again() {
+    let mut rig = rig(&["a"], Some(HOUR));
+    let pinned = format!("reg.test/app@sha256:{}", "0".repeat(64));
+    rig.image("app", |image| image.reference = pinned);
+    rig.run_with(10 * SECOND, Rig::eager);
+    let first = rig.issued.len();
+    rig.run_with(2 * HOUR, Rig::eager);
+    assert_eq!(rig.issued.len(), first);
+    rig.image("app", |image| image.reference = "reg.test/app:1".to_owned());
+    rig.run_with(10 * SECOND, Rig::eager);
+    rig.image("app", |image| image.pull_policy = ImagePullPolicy::Never);
+    let first = rig.issued.len();
+    rig.run_with(2 * HOUR, Rig::eager);
+    assert_eq!(rig.issued.len(), first);
+}
+
+#[test]
 fn a_failed_check_keeps_the_pair_cached_and_says_so() {
     let mut rig = rig(&["a"], Some(HOUR));
     rig.run_with(HOUR, |rig| {

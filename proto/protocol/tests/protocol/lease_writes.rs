@@ -95,6 +95,7 @@ fn a_grant_lives_from_issue_to_finish() {
     assert_eq!(server.lease().state(), GrantState::Untaken);
     server.patch(&server.lease().take_patch(&holder(&grant(1)), now())).unwrap();
     assert_eq!(server.lease().state(), GrantState::Taken);
+    assert_eq!(server.lease().live_grant(), Some(&grant(1)));
     assert_eq!(server.lease().transitions, 1);
     server.patch(&server.lease().renew_patch(None, now())).unwrap();
     assert_eq!(server.lease().state(), GrantState::Taken);
