@@ -4,6 +4,7 @@
 
 mod batch;
 mod deadline;
+mod hostile;
 mod node;
 mod properties;
 mod reporting;

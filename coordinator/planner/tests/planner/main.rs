@@ -4,8 +4,8 @@
 
 mod cached;
 mod cap_and_delay;
-mod checks;
 mod catalog;
+mod checks;
 mod documented;
 mod election;
 mod failures;

@@ -4,5 +4,6 @@
 
 mod failures;
 mod formats;
+mod hostile;
 mod lease_writes;
 mod references;

@@ -1,6 +1,5 @@
 //! Annotations, catalogs, references and failure texts as nobody should write them: no panic, bounded, an error that names the
 //! field, and what is sound comes out as it went in.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,9 +16,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const GRANT: &str = include_str!("golden/grant.json");
-const WITHDRAWN: &str = include_str!("golden/grant-withdrawn.json");
-const REPORT: &str = include_str!("golden/report.json");
+const GRANT: &str = include_str!("../golden/grant.json");
+const WITHDRAWN: &str = include_str!("../golden/grant-withdrawn.json");
+const REPORT: &str = include_str!("../golden/report.json");
 /// Nothing that is read here takes longer, on any machine.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -28,7 +27,7 @@ fn value(text: &str) -> Value {
 }
 
 fn catalog() -> BTreeMap<String, String> {
-    serde_json::from_str(include_str!("golden/catalog.json")).unwrap()
+    serde_json::from_str(include_str!("../golden/catalog.json")).unwrap()
 }
 
 /// What people read of a text that a node wrote.

@@ -1,19 +1,16 @@
 //! Whatever stands in the Lease and in the catalog: the agent does nothing harmful, comes to rest, and goes on once it is put
 //! right.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod node;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::node::{DIGEST, Node, catalog, grant, image, secs};
 use drop_agent_step::{Effect, Input, WriteKind, WriteResult};
 use drop_hostile::cases;
 use drop_hostile::json::damaged_json;
 use drop_hostile::text::{any_text, texts_like};
 use drop_protocol::names::{GRANT_ANNOTATION, REPORT_ANNOTATION, REPORT_MAX_BYTES};
 use drop_protocol::{Catalog, Monotonic, Report};
-use node::{DIGEST, Node, catalog, grant, image, secs};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
