@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::{self, DecodeError};
 
@@ -75,6 +75,7 @@ pub struct Grant {
     /// Format version, [`VERSION`]. Unknown fields are ignored, so a higher one is refused only if it says so.
     pub version: u32,
     /// Names this grant in holder and report.
+    #[serde(deserialize_with = "not_empty")]
     pub id: GrantId,
     /// The leadership that issued (or re-stamped) it.
     pub epoch: Epoch,
@@ -128,6 +129,12 @@ impl GrantedImage {
     pub fn asks_registry_when_present(&self) -> bool {
         self.refresh || self.pull_policy == ImagePullPolicy::Always
     }
+}
+
+/// A grant without a name could never be seen to be taken.
+fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GrantId, D::Error> {
+    let id = GrantId::deserialize(deserializer)?;
+    if id.0.is_empty() { Err(serde::de::Error::custom("is empty")) } else { Ok(id) }
 }
 
 impl Grant {

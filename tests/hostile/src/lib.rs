@@ -11,8 +11,10 @@
 pub mod json;
 pub mod text;
 
-/// The configuration of a property with so many cases that leaves no files behind.
+/// The configuration of a property with so many cases that leaves no files behind; `PROPTEST_CASES` sets another number.
 #[must_use]
 pub fn cases(cases: u32) -> proptest::test_runner::Config {
-    proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+    let given = proptest::test_runner::Config::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { given.cases } else { cases };
+    proptest::test_runner::Config { cases, failure_persistence: None, ..given }
 }

@@ -162,7 +162,7 @@ pub fn parse(text: &str) -> Result<Vec<Provider>, String> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| located(&error))?;
     if !CONFIG_VERSIONS.contains(&file.api_version.as_str()) || file.kind != "CredentialProviderConfig" {
         return Err(format!(
-            "apiVersion and kind: {} {} is not {} CredentialProviderConfig",
+            "apiVersion and kind: {:?} {:?} is not {} CredentialProviderConfig",
             file.api_version, file.kind, CONFIG_VERSIONS[0]
         ));
     }
@@ -177,10 +177,28 @@ pub fn parse(text: &str) -> Result<Vec<Provider>, String> {
         .collect()
 }
 
-/// The error without the excerpt of the file that the parser adds: it may show a value.
+/// The error without the excerpt of the file that the parser adds, and without what it quotes: either may show a value.
 fn located(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
-    text.lines().next().unwrap_or_default().to_owned()
+    let line = text.lines().next().unwrap_or_default();
+    let line = match (line.find('"'), line.rfind('"')) {
+        (Some(first), Some(last)) if first < last => without(line, first, last),
+        _ => line.to_owned(),
+    };
+    // The name of a field that is none: where a quote is missing, a value sticks to it.
+    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    match (line.find('`'), line.rfind('`')) {
+        (Some(first), Some(last)) if !line.get(first + 1..last).is_none_or(is_name) => {
+            without(&line, first, last)
+        }
+        _ => line,
+    }
+}
+
+/// `line` with three dots for all between the places of two quotes.
+fn without(line: &str, first: usize, last: usize) -> String {
+    let (before, after) = (line.get(..=first), line.get(last..));
+    format!("{}…{}", before.unwrap_or_default(), after.unwrap_or_default())
 }
 
 impl Entry {

@@ -79,7 +79,9 @@ fn a_report_that_cannot_be_read_is_written_anew_once_also_by_a_node_with_nothing
 
 #[test]
 fn a_grant_that_cannot_be_read_is_left_alone() {
-    for garbage in ["", "{", "null", "{\"version\":99,\"images\":[]}", "{\"version\":1}"] {
+    let nameless = grant(1, &[image("a")]).encode().replace(grant(1, &[]).id.as_str(), "");
+    let garbages = ["", "{", "null", "{\"version\":99,\"images\":[]}", "{\"version\":1}", nameless.as_str()];
+    for garbage in garbages {
         let mut node = Node::idle();
         edit(&mut node, GRANT_ANNOTATION, garbage);
         live(&mut node, secs(300));

@@ -54,7 +54,15 @@ fn is_short(error: &str) {
 
 fn read_both(text: &str) {
     match Grant::decode(text) {
-        Ok(grant) => assert_eq!(Grant::decode(&grant.encode()).unwrap(), grant),
+        Ok(grant) => {
+            assert_eq!(Grant::decode(&grant.encode()).unwrap(), grant);
+            let holder = Holder { process: "agent".to_owned(), grant: grant.id };
+            assert_eq!(
+                Holder::decode(&holder.encode()),
+                Some(holder),
+                "what is taken must be seen to be taken"
+            );
+        }
         Err(error) => is_short(&error.to_string()),
     }
     match Report::decode(text) {
