@@ -36,6 +36,8 @@ pub(crate) struct PulledSeen {
     pub(crate) age: Duration,
     /// In which observation.
     pub(crate) tick: u64,
+    /// The node was asked for it: it counts for others.
+    pub(crate) counts: bool,
 }
 
 /// A failed attempt.
@@ -123,7 +125,7 @@ impl Memory {
                 if old.is_none_or(|old| old.pulled_at != entry.pulled_at || old.digest != entry.digest) =>
             {
                 let age = if first_sight { elapsed(at, now.wall) } else { Duration::ZERO };
-                pair.pulled = Some(PulledSeen { at: now.monotonic, age, tick });
+                pair.pulled = Some(PulledSeen { at: now.monotonic, age, tick, counts });
                 if let Some(image) = image.as_mut().filter(|_| counts) {
                     image.pulled(&lease.node, entry.digest.as_deref(), at, first_sight, tick, now);
                     self.host_success.insert(registry_host(&entry.reference), now.monotonic);

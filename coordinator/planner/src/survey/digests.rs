@@ -56,10 +56,16 @@ impl Survey<'_> {
             if said.is_none() && facts.digests.held.len() < 2 {
                 continue;
             }
-            // One node alone must not make others ask again, whatever it claims: two have got it from the registry. Its
-            // own word may.
+            // One node alone must not make others ask again, whatever it claims: two that were asked have got it from the
+            // registry. Its own word may.
+            let asked = |node: usize| {
+                let pairs = self.nodes.get(node).and_then(|node| node.pairs);
+                let pulled = pairs.and_then(|pairs| pairs.get(facts.image.uid.as_str())?.pulled);
+                pulled.is_some_and(|pulled| pulled.counts)
+            };
             let confirmed_by_two = |digest: &str| {
                 let confirmed = facts.pairs.iter().filter(|pair| pair.cached && pair.reported.confirmed);
+                let confirmed = confirmed.filter(|pair| asked(pair.node));
                 let held = confirmed.filter_map(|pair| self.memory.columns.digest(pair.reported.digest()?));
                 held.filter(|held| *held == digest).take(2).count() == 2
             };

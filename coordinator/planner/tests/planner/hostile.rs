@@ -422,6 +422,26 @@ fn a_node_that_names_ever_new_digests_hides_nobody_elses_and_takes_no_room() {
 }
 
 #[test]
+fn a_digest_that_a_node_was_not_asked_for_is_no_second_word() {
+    let mut rig = Rig::with_nodes(&["a", "b", LIAR]);
+    rig.agent_ready(LIAR, false);
+    rig.policy("p", 3, Duration::ZERO);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.run_with(5 * SECOND, Rig::eager);
+    rig.evicted("b", "app");
+    rig.run_with(20 * SECOND, |rig| {
+        if rig.grant("b").is_some() {
+            rig.work("b", |_| Ok("sha256:two"));
+        }
+    });
+    let issued = rig.issued.len();
+    assert_eq!(issued, 3, "{:?}", rig.issued);
+    rig.pulled(LIAR, "app", "sha256:two");
+    rig.run(60 * SECOND);
+    assert_eq!(rig.issued.len(), issued, "nobody asks again: {:?}", rig.issued);
+}
+
+#[test]
 fn an_answer_to_a_catalog_that_never_was_answers_nothing_and_leaves_room_to_count() {
     let mut rig = Rig::with_nodes(&["a", LIAR]);
     for n in 0..3 {
