@@ -117,11 +117,6 @@ impl Fault {
         }
     }
 
-    /// The node comes back with nothing.
-    pub(crate) fn empties_a_node(self) -> bool {
-        self == Self::NodeReborn
-    }
-
     /// The rollout that it happens to: pulls last longer than it takes until the fault is noticed.
     pub(crate) fn rollout(self) -> Rollout {
         let (images, takes) = match self {

@@ -107,9 +107,6 @@ async fn on_stage(cluster: &Cluster, fault: Fault, behind: Option<&Behind>) -> R
     let lasted = begun.elapsed();
     let mut seen = stage.conclude(&fault.name(), fault.done(), lasted).await?;
     seen.may_repeat = fault.may_repeat();
-    if fault.empties_a_node() {
-        seen.lost.clear();
-    }
     println!("{}", serde_json::to_string(&seen)?);
     // Nodes go on pulling from this registry only as long as it is open.
     cluster.clean().await?;
