@@ -75,7 +75,9 @@ impl Reference {
         if !is_host(host) {
             return Err(ReferenceError::Host(quoted()));
         }
-        if path.len() > MAX_PART || !path.split('/').all(is_path_component) {
+        let official = host == DEFAULT_HOST && !path.contains('/');
+        let repository = if official { format!("{OFFICIAL}{path}") } else { path.to_owned() };
+        if repository.len() > MAX_PART || !path.split('/').all(is_path_component) {
             return Err(ReferenceError::Repository(quoted()));
         }
         if tag.is_some_and(|tag| !is_tag(tag)) {
@@ -84,11 +86,10 @@ impl Reference {
         if digest.is_some_and(|digest| !is_pinning_digest(digest)) {
             return Err(ReferenceError::Digest(quoted()));
         }
-        let official = host == DEFAULT_HOST && !path.contains('/');
         let tag = tag.or_else(|| digest.is_none().then_some("latest"));
         Ok(Self {
             host: host.to_owned(),
-            repository: if official { format!("{OFFICIAL}{path}") } else { path.to_owned() },
+            repository,
             tag: tag.map(str::to_owned),
             digest: digest.map(str::to_owned),
         })
