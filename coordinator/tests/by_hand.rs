@@ -4,13 +4,15 @@
 
 mod stage;
 
+use std::time::Duration;
+
 use drop_protocol::{NodeLease, names};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
-use stage::{Stage, eventually, on_stage};
+use stage::{Stage, eventually, on_stage, within};
 
 /// A node, an agent's Pod that says that it is ready, and a CachedImage for that node.
 struct Scene {
@@ -62,7 +64,8 @@ impl Scene {
     }
 
     async fn lease(&self, what: &str, is: impl Fn(&Lease, &NodeLease) -> bool) -> Lease {
-        eventually(what, async || {
+        // A Lease that is deleted with its grant keeps the slot for a minute, and its node comes to no other before.
+        within(Duration::from_secs(180), what, async || {
             let lease = self.leases.get_opt(&self.name).await.unwrap()?;
             let read = NodeLease::decode(&lease).unwrap();
             is(&lease, &read).then_some(lease)
