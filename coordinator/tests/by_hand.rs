@@ -4,7 +4,10 @@
 
 mod stage;
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
 use drop_protocol::{NodeLease, names};
+use futures::FutureExt as _;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
@@ -105,8 +108,12 @@ fn on_scene(test: impl AsyncFnOnce(&mut Stage, &Scene)) {
     on_stage(async |stage: &mut Stage| {
         let scene = Scene::set(stage).await;
         stage.start_coordinator();
-        test(stage, &scene).await;
+        let outcome = AssertUnwindSafe(test(stage, &scene)).catch_unwind().await;
+        // A Node without a kubelet would be in the way of whoever uses the cluster next.
         scene.clear().await;
+        if let Err(panic) = outcome {
+            resume_unwind(panic);
+        }
     });
 }
 
