@@ -213,7 +213,9 @@ impl Memory {
             // It was there and somebody took it away: observe_grant has never seen it, so it is noted here.
             self.leases.lost(&under_way, now);
         } else {
-            self.writes.never_taken(&grant.policy, &grant.id);
+            // Mostly it was never applied. But it may have been applied, taken, ended and replaced by a leader that does
+            // not know yet that it is none, all of it unseen.
+            self.writes.started(&grant.policy, &grant.id, now);
         }
     }
 }
