@@ -118,23 +118,30 @@ fn how_long_an_image_stayed_is_told_by_its_pull_to_the_process_that_comes_later(
     }
 }
 
+/// The image is evicted and the node says so; returns how many evictions it has told of.
+fn evict(node: &mut Node) -> u32 {
+    node.images.clear();
+    node.images_changed();
+    node.apply(WriteKind::Report);
+    node.report().images["uid-a"].evictions.as_ref().unwrap().count
+}
+
+/// Somebody else brings the image back, and the node says so.
+fn bring_back(node: &mut Node) {
+    node.images.insert(image("a").reference, DIGEST.to_owned());
+    node.images_changed();
+    node.apply(WriteKind::Report);
+}
+
 #[test]
 fn an_image_that_came_back_by_itself_has_not_stayed_since_it_was_pulled() {
     let mut node = Node::working(&[image("a")]);
     node.pull_succeeds();
     node.apply(WriteKind::Finish);
-    let evict = |node: &mut Node| {
-        node.images.clear();
-        node.images_changed();
-        node.apply(WriteKind::Report);
-        node.report().images["uid-a"].evictions.as_ref().unwrap().count
-    };
     node.advance(secs(48 * 3600));
     assert_eq!(evict(&mut node), 1);
     node.advance(secs(60));
-    node.images.insert(image("a").reference, DIGEST.to_owned());
-    node.images_changed();
-    node.apply(WriteKind::Report);
+    bring_back(&mut node);
     node.advance(secs(60));
     assert_eq!(evict(&mut node), 2);
 }
@@ -142,17 +149,9 @@ fn an_image_that_came_back_by_itself_has_not_stayed_since_it_was_pulled() {
 #[test]
 fn news_of_something_else_makes_no_stay_look_shorter() {
     let mut node = holding_a();
-    let evict = |node: &mut Node| {
-        node.images.clear();
-        node.images_changed();
-        node.apply(WriteKind::Report);
-        node.report().images["uid-a"].evictions.as_ref().unwrap().count
-    };
     evict(&mut node);
     node.advance(secs(60));
-    node.images.insert(image("a").reference, DIGEST.to_owned());
-    node.images_changed();
-    node.apply(WriteKind::Report);
+    bring_back(&mut node);
     node.advance(secs(23 * 3600));
     node.step(Input::DiskFree(10));
     node.apply(WriteKind::Report);

@@ -207,14 +207,13 @@ impl Memory {
         }
         let Some(under_way) = self.writes.unsettled.remove(&lease.node) else { return };
         let grant = &under_way.issue.grant;
-        if lease.grant.as_ref().is_some_and(|shown| shown.id == grant.id) {
-            self.writes.started(&grant.policy, &grant.id, now);
-        } else if under_way.applied {
+        let shown = lease.grant.as_ref().is_some_and(|shown| shown.id == grant.id);
+        if under_way.applied && !shown {
             // It was there and somebody took it away: observe_grant has never seen it, so it is noted here.
             self.leases.lost(&under_way, now);
         } else {
-            // Mostly it was never applied. But it may have been applied, taken, ended and replaced by a leader that does
-            // not know yet that it is none, all of it unseen.
+            // Where it is not shown, it was mostly never applied. But it may have been applied, taken, ended and replaced by
+            // a leader that does not know yet that it is none, all of it unseen.
             self.writes.started(&grant.policy, &grant.id, now);
         }
     }

@@ -240,8 +240,8 @@ fn a_registry_that_asks_for_patience_gets_it_and_others_are_asked() {
     assert!(!rig.issued.is_empty(), "nodes ask themselves");
 }
 
-#[test]
-fn few_questions_are_under_way_to_one_registry_and_none_holds_up_others_for_long() {
+/// One node, and as many images as it takes to stand in line; their names.
+fn thirty_images() -> (Rig, Vec<String>) {
     let mut rig = Rig::with_nodes(&["a"]);
     rig.world.checks = true;
     let names: Vec<String> = (0..30).map(|n| format!("app{n:02}")).collect();
@@ -249,6 +249,12 @@ fn few_questions_are_under_way_to_one_registry_and_none_holds_up_others_for_long
         rig.image(name, |_| {});
     }
     rig.run(SECOND);
+    (rig, names)
+}
+
+#[test]
+fn few_questions_are_under_way_to_one_registry_and_none_holds_up_others_for_long() {
+    let (mut rig, names) = thirty_images();
     for name in &names {
         rig.present("a", name, "sha256:one");
     }
@@ -262,13 +268,7 @@ fn few_questions_are_under_way_to_one_registry_and_none_holds_up_others_for_long
 
 #[test]
 fn questions_in_line_are_asked_as_others_are_answered() {
-    let mut rig = Rig::with_nodes(&["a"]);
-    rig.world.checks = true;
-    let names: Vec<String> = (0..30).map(|n| format!("app{n:02}")).collect();
-    for name in &names {
-        rig.image(name, |_| {});
-    }
-    rig.run(SECOND);
+    let (mut rig, names) = thirty_images();
     for name in &names {
         rig.registry_says(name, says("sha256:one"));
         rig.present("a", name, "sha256:one");
