@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use drop_protocol::catalog::ANSWER_MARGIN;
 use drop_protocol::failure::{Failure, FailureScope};
 use drop_protocol::{ImagePullPolicy, Monotonic, Now, ReportEntry};
 
@@ -17,8 +18,10 @@ use crate::policy::Pacing;
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
 
-/// Of nodes that hold a newly listed image that has to be confirmed, some say so within this time.
+/// Of nodes that hold a newly listed image that has to be confirmed, some say so within this time, however many they are.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
+/// Where all nodes have answered sooner: so long after the last of them was to answer.
+const FIRST_ANSWER_MARGIN: Duration = Duration::from_millis(300);
 /// The longest that an evicted image waits before it is pulled again.
 const EVICTION_BACKOFF_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -159,7 +162,7 @@ impl<'w> Judge<'_, 'w> {
                 (listed.generation..=self.latest.max(listed.generation)).contains(&report.catalog)
             });
         let within = if self.must_be_confirmed() && !self.check.has_appeared() {
-            self.answer_within.min(FIRST_ANSWER)
+            FIRST_ANSWER.min(self.answer_within.saturating_sub(ANSWER_MARGIN) + FIRST_ANSWER_MARGIN)
         } else {
             self.answer_within
         };

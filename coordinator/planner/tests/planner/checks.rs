@@ -7,6 +7,10 @@ use drop_protocol::ImagePullPolicy::{Always, Never};
 
 use crate::rig::{Rig, SECOND};
 
+/// So long after it is wanted the catalog lists an image: others may come with it.
+const LISTED: Duration = Duration::from_millis(400);
+/// So long after that agents have answered.
+const ANSWERED: Duration = Duration::from_millis(200);
 /// How long a registry is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -24,7 +28,7 @@ pub(crate) fn rig(nodes: &[&str]) -> Rig {
     rig.world.checks = true;
     rig.policy("p", 10, Duration::ZERO);
     rig.image("app", |image| image.policy = Some("p".to_owned()));
-    rig.run(SECOND);
+    rig.run(LISTED + ANSWERED);
     rig
 }
 
@@ -183,6 +187,20 @@ fn while_a_registry_is_known_to_fail_nobody_waits_for_it() {
 }
 
 #[test]
+fn the_fewer_nodes_there_are_the_sooner_silence_means_absence() {
+    for (nodes, within) in [(2, 310), (40, 500), (500, 1000)] {
+        let names: Vec<String> = (0..nodes).map(|n| format!("n{n:03}")).collect();
+        let mut rig = Rig::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        rig.world.checks = true;
+        let wanted = rig.now.monotonic;
+        rig.image("app", |_| {});
+        rig.run(2 * SECOND);
+        let waited = rig.issued[0].0.since(wanted).saturating_sub(LISTED);
+        assert_eq!(waited, Duration::from_millis(within), "{nodes} nodes");
+    }
+}
+
+#[test]
 fn in_a_large_cluster_all_answers_are_waited_for_only_once_a_node_holds_the_image() {
     let names: Vec<String> = (0..1000).map(|n| format!("n{n:03}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -248,7 +266,7 @@ fn thirty_images() -> (Rig, Vec<String>) {
     for name in &names {
         rig.image(name, |_| {});
     }
-    rig.run(SECOND);
+    rig.run(LISTED + ANSWERED);
     (rig, names)
 }
 
