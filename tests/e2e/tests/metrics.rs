@@ -120,7 +120,7 @@ fn what_happens_on_nodes_moves_the_metrics_of_the_running_processes() -> Result<
         for series in ["drop_writes_total{outcome=\"Applied\"}", "drop_plan_duration_seconds_count"] {
             ensure!(grown(series) > 0.0, "{series} does not move");
         }
-        ensure!(after.value("drop_nodes_cached{cachedimage=\"metrics-1mb-1\"}") == 3.0, "nodes that have it");
+        wait_shown(cluster, &[("drop_nodes_cached{cachedimage=\"metrics-1mb-1\"}", 3.0)]).await?;
 
         // An image that goes.
         let before = Page::read(cluster).await?;
