@@ -31,7 +31,7 @@ use std::sync::Arc;
 use drop_protocol::reference::registry_host;
 use drop_protocol::{Epoch, GrantId, Monotonic, NodeLease, Now};
 
-use crate::cluster::{Cluster, Leadership};
+use crate::cluster::{Cluster, Leadership, Node};
 use crate::plan::{ChildWrite, ChildWriteKind, Issue, Withdraw, WithdrawKind, WithdrawReason};
 use crate::walk::Walk;
 use images::{Bursts, ImageMemory};
@@ -130,7 +130,8 @@ impl Memory {
     fn observe_nodes(&mut self, cluster: &Cluster, now: Monotonic) {
         let (mut nodes, mut agents) = (Walk::new(&cluster.nodes), Walk::new(&cluster.agents));
         self.nodes.retain(|name, memory| {
-            let node = nodes.at(name).filter(|node| node.uid == memory.uid);
+            let same = |node: &Arc<Node>| Arc::ptr_eq(node, &memory.node);
+            let node = nodes.at_or(name, same).filter(|node| same(node) || node.uid == memory.node.uid);
             node.inspect(|node| memory.observe(node, agents.at(name), now)).is_some()
         });
         if self.nodes.len() < cluster.nodes.len() {
@@ -145,7 +146,8 @@ impl Memory {
         let all_rows = self.columns.observe(cluster);
         let mut leases = Walk::new(&cluster.leases);
         let is_gone = |(name, seen): &(&String, &LeaseMemory)| {
-            leases.at(name).is_none_or(|lease| lease.uid != seen.lease.uid)
+            let same = |lease: &Arc<NodeLease>| Arc::ptr_eq(lease, &seen.lease);
+            leases.at_or(name, same).is_none_or(|lease| !same(lease) && lease.uid != seen.lease.uid)
         };
         let gone: Vec<String> =
             self.leases.seen.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
@@ -160,7 +162,9 @@ impl Memory {
         let changed: Vec<&Arc<NodeLease>> = {
             let mut seen = Walk::new(&self.leases.seen);
             let is_new = |(name, lease): &(&String, &Arc<NodeLease>)| {
-                seen.at(name).is_none_or(|seen| seen.lease.resource_version != lease.resource_version)
+                let same = |seen: &LeaseMemory| Arc::ptr_eq(&seen.lease, lease);
+                let seen = seen.at_or(name, same);
+                seen.is_none_or(|seen| seen.lease.resource_version != lease.resource_version)
             };
             cluster.leases.iter().filter(is_new).map(|(_, lease)| lease).collect()
         };

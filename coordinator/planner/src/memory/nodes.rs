@@ -1,5 +1,7 @@
 //! Since when a node and its agent are ready, and whether the node takes its grants.
 
+use std::sync::Arc;
+
 use drop_protocol::Monotonic;
 
 use crate::cluster::{AgentPod, Node};
@@ -7,8 +9,8 @@ use crate::cluster::{AgentPod, Node};
 /// What was seen of one node. A node that comes back under the same name starts from nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeMemory {
-    pub(crate) uid: String,
-    pub(super) architecture: String,
+    /// As it was last seen.
+    pub(crate) node: Arc<Node>,
     agent: Option<AgentPod>,
     /// Since when its present agent is ready; `None` while it is not.
     pub(crate) agent_ready_since: Option<Monotonic>,
@@ -30,10 +32,9 @@ pub(crate) struct NodeMemory {
 }
 
 impl NodeMemory {
-    pub(crate) fn new(node: &Node, agent: Option<&AgentPod>, now: Monotonic) -> Self {
+    pub(crate) fn new(node: &Arc<Node>, agent: Option<&AgentPod>, now: Monotonic) -> Self {
         let mut memory = Self {
-            uid: node.uid.clone(),
-            architecture: node.architecture.clone(),
+            node: Arc::clone(node),
             agent: None,
             agent_ready_since: None,
             agent_unready_since: None,
@@ -53,8 +54,8 @@ impl NodeMemory {
         self.unanswered.max(self.undone.map(|(count, at)| (count.saturating_sub(1), at)))
     }
 
-    pub(crate) fn observe(&mut self, node: &Node, agent: Option<&AgentPod>, now: Monotonic) {
-        self.architecture.clone_from(&node.architecture);
+    pub(crate) fn observe(&mut self, node: &Arc<Node>, agent: Option<&AgentPod>, now: Monotonic) {
+        self.node.clone_from(node);
         if self.agent.as_ref() != agent {
             // Another agent, or one that has come back, is worth asking at once.
             self.unanswered = None;

@@ -133,7 +133,7 @@ impl Memory {
                 if let Some(node) = self.nodes.get_mut(&lease.node) {
                     node.success = Some(now.monotonic);
                     if let Some(image) = image.as_mut().filter(|_| counts) {
-                        image.success_on.insert(node.architecture.clone(), now.monotonic);
+                        image.success_on.insert(node.node.architecture.clone(), now.monotonic);
                     }
                 }
             }

@@ -86,9 +86,11 @@ impl<'w> Sources<'w> {
 
     fn facts(&mut self, node: &'w Arc<Node>, wake: &Wake) -> NodeFacts<'w> {
         let name = node.name.as_str();
-        let lease = self.leases.at(name).filter(|lease| lease.node_uid.as_ref() == Some(&node.uid));
-        let seen = self.seen.at(name);
-        let known = self.known.at(name);
+        let lease = self.leases.at(name);
+        let same = |seen: &LeaseMemory| lease.is_some_and(|lease| Arc::ptr_eq(&seen.lease, lease));
+        let seen = self.seen.at_or(name, same);
+        let known = self.known.at_or(name, |known| Arc::ptr_eq(&known.node, node));
+        let lease = lease.filter(|lease| lease.node_uid.as_ref() == Some(&node.uid));
         let under_way = self.unsettled.at(name);
         let live = seen.and_then(|seen| seen.live.as_ref());
         let shown = lease.and_then(|lease| Some((lease.grant.as_ref()?, Some(live?.first_seen))));
