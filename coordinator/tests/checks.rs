@@ -74,7 +74,7 @@ fn asked(state: &Path) -> Vec<String> {
 }
 
 /// The status once all nodes are ready by the word of the registry.
-async fn ready(crowd: &Crowd<'_>, stage: &Stage, count: &str) -> Value {
+async fn ready(crowd: &Crowd, stage: &Stage, count: &str) -> Value {
     let status = eventually("all nodes are ready", async || {
         let status = crowd.status().await;
         (status["ready"] == count && status["registryCheck"].is_object()).then_some(status)
@@ -107,7 +107,6 @@ fn five_nodes_that_hold_the_image_are_confirmed_by_one_request_and_no_grant() {
         let metrics = stage.metrics().await;
         assert!(metrics.contains("drop_registry_checks_total{outcome=\"Digest\"} 1"), "{metrics}");
         assert!(!metrics.contains("kind=\"Issue\""), "{metrics}");
-        crowd.leave().await;
     });
 }
 
@@ -135,7 +134,6 @@ fn a_private_registry_is_asked_with_the_images_pull_secret() {
         ready(&crowd, stage, "2/2").await;
         assert_eq!(crowd.granted().await, 0);
         assert!(!stage.log().contains("right-one"));
-        crowd.leave().await;
     });
 }
 
@@ -152,6 +150,5 @@ fn where_the_registry_cannot_be_asked_nodes_are_granted_what_they_hold() {
         crowd.confirm().await;
         eventually("a grant", async || (crowd.granted().await == 1).then_some(())).await;
         assert!(!stage.metrics().await.contains("drop_registry_checks_total{outcome=\"Digest\"}"));
-        crowd.leave().await;
     });
 }

@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, Node, Secret};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -94,8 +94,10 @@ impl Stage {
         Self { client, namespace, state, coordinator: None, listen: None, applied: Vec::new() }
     }
 
-    pub fn client(&self) -> &kube::Client {
-        &self.client
+    /// All CachedImages. Those with the label `stage=<namespace>` go with the stage, and so do Nodes.
+    pub fn images(&self) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk(drop_crds::GROUP, drop_crds::VERSION, "CachedImage");
+        Api::all_with(self.client.clone(), &ApiResource::from_gvk(&kind))
     }
 
     pub fn directory(&self) -> PathBuf {
@@ -203,6 +205,11 @@ impl Stage {
             // The test may have deleted it.
             let _ = self.policies().delete(&name, &DeleteParams::default()).await;
         }
+        // A Node without a kubelet would be in the way of whoever uses the cluster next.
+        let made_here = ListParams::default().labels(&format!("stage={}", self.namespace));
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        self.images().delete_collection(&DeleteParams::default(), &made_here).await.unwrap();
+        nodes.delete_collection(&DeleteParams::default(), &made_here).await.unwrap();
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
     }
