@@ -58,7 +58,7 @@ pub async fn client() -> Result<Client, Error> {
     let mut config = Config::infer().await?;
     // A retried write is a second write; and whoever planned it knows better by then.
     config.default_retry = false;
-    Client::try_from(config).map_err(Error::Client)
+    drop_api_client::connect(config).map_err(Error::Client)
 }
 
 impl KubeApi {

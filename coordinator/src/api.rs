@@ -80,8 +80,8 @@ impl Clients {
         writing.reset_reader_on_write = true;
         Ok(Self {
             server: watching.cluster_url.to_string(),
-            watching: Client::try_from(watching).map_err(Error::Client)?,
-            writing: Client::try_from(writing).map_err(Error::Client)?,
+            watching: drop_api_client::connect(watching).map_err(Error::Client)?,
+            writing: drop_api_client::connect(writing).map_err(Error::Client)?,
         })
     }
 

@@ -21,8 +21,6 @@ async fn main() -> anyhow::Result<()> {
 fn log(settings: &Settings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.log_level)
         .with_context(|| format!("--log-level {:?} is not understood; try info", settings.log_level))?;
-    // The client logs every failed connection as an error of its own; whoever made the request reports it.
-    let filter = filter.add_directive("kube_client::client::builder=off".parse()?);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Text => lines.with_ansi(false).init(),
