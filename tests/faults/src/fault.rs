@@ -20,6 +20,7 @@ pub(crate) enum Fault {
     LeaderLeaseDeleted,
     AgentKilled,
     AgentPaused,
+    AgentConnectionsForgotten,
     ContainerdRestarted,
     KubeletStopped,
     NodeReborn,
@@ -64,6 +65,9 @@ impl Fault {
             Self::LeaderLeaseDeleted => "the leader's Lease is deleted",
             Self::AgentKilled => "the agent of a node that pulls ends by SIGKILL",
             Self::AgentPaused => "the agent of a node that pulls is stopped (SIGSTOP) and never goes on",
+            Self::AgentConnectionsForgotten => {
+                "the network forgets the connections of an agent that waits for its turn; new ones pass"
+            }
             Self::ContainerdRestarted => "containerd of a node that pulls restarts",
             Self::KubeletStopped => "the kubelet of a node that pulls is stopped for a minute",
             Self::NodeReborn => {
@@ -93,6 +97,7 @@ impl Fault {
             | Self::LeaderPaused
             | Self::LeaderCutOff
             | Self::LeaderLeaseDeleted
+            | Self::AgentConnectionsForgotten
             | Self::ApiServerRestarted
             | Self::EtcdRestarted
             | Self::ApiTooManyRequests
@@ -127,6 +132,8 @@ impl Fault {
             // Until a grant expires.
             Self::AgentPaused | Self::ApiServerAway | Self::KubeletStopped | Self::LeaseDeleted => (1, 70),
             Self::ApiTooManyRequests | Self::ApiServerErrors | Self::ApiSlow => (1, 25),
+            // Until the one that waits may pull, and is seen to.
+            Self::AgentConnectionsForgotten => (1, 8),
             Self::LeaderClockWrong | Self::AgentClockWrong => (2, 12),
             Self::AgentKilled
             | Self::ContainerdRestarted
@@ -160,6 +167,7 @@ impl Fault {
             Self::LeaderLeaseDeleted => leader::lease_deleted(stage).await,
             Self::AgentKilled => agent::killed(stage).await,
             Self::AgentPaused => agent::paused(stage).await,
+            Self::AgentConnectionsForgotten => agent::connections_forgotten(stage).await,
             Self::ContainerdRestarted => node::containerd_restarted(stage).await,
             Self::KubeletStopped => node::kubelet_stopped(stage).await,
             Self::NodeReborn => node::reborn(stage).await,

@@ -1,5 +1,6 @@
 //! Rules that drop or lead astray packets of pods inside the cluster's network.
 
+use std::net::SocketAddrV4;
 use std::process::Command;
 
 use anyhow::Result;
@@ -21,6 +22,15 @@ impl Rule {
     /// The pod with this address can't say anything to the API server.
     pub(crate) fn cut_off(info: &ClusterInfo, pod: &str) -> Result<Self> {
         Self::add(info, &format!("filter INPUT -s {pod} -p tcp --dport 6443 -j DROP"))
+    }
+
+    /// The connection of a pod to the API server that comes from this address and port is dead, and neither end is told.
+    pub(crate) fn forget(info: &ClusterInfo, end: SocketAddrV4) -> Result<[Self; 2]> {
+        let (pod, port) = (end.ip(), end.port());
+        Ok([
+            Self::add(info, &format!("filter INPUT -s {pod} -p tcp --sport {port} --dport 6443 -j DROP"))?,
+            Self::add(info, &format!("filter OUTPUT -d {pod} -p tcp --sport 6443 --dport {port} -j DROP"))?,
+        ])
     }
 
     /// New connections of all pods to the API server go to this port.

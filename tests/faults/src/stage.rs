@@ -84,6 +84,13 @@ impl<'a> Stage<'a> {
         self.door.pulling().pop().context("no node pulls")
     }
 
+    /// A node that waits for its turn, by name.
+    pub(crate) fn waiter(&self) -> Result<String> {
+        let pulling = self.door.pulling();
+        let mut nodes = self.cluster.nodes.iter().map(|(node, _)| node);
+        nodes.find(|node| !pulling.contains(node)).cloned().context("no node waits")
+    }
+
     /// A node that pulls now.
     pub(crate) fn pulling_node(&self) -> Result<&NodeInfo> {
         let name = self.puller()?;
