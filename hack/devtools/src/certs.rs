@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Long before any cluster: a program whose clock is behind trusts what the authority signed today.
+const VALID_SINCE: &str = "20200101000000Z";
+
 /// A certificate that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -102,32 +105,33 @@ impl Authority {
             return Ok(pair);
         }
         new_key(&pair.key)?;
-        let request = self.directory.join(format!("{name}.csr"));
-        let with = self.directory.join(format!("{name}.ext"));
-        files::write(&with, extensions)?;
+        // What openssl keeps of a signature and nobody needs afterwards. One place for each: nodes may be signed at the same time.
+        let place = self.directory.join(format!("{name}.signing"));
+        files::remove_dir(&place)?;
+        files::create_dir(&place)?;
+        let request = place.join("request");
         let mut ask = openssl();
         ask.args(["req", "-new", "-subj", subject, "-key"]).arg(&pair.key).arg("-out").arg(&request);
         command::run(&mut ask)?;
+        files::write(&place.join("issued"), "")?;
+        let configuration = place.join("configuration");
+        files::write(&configuration, signing(&place, extensions))?;
         let ca = self.pair("ca");
         let unfinished = unfinished(&pair.certificate);
         let mut sign = openssl();
-        sign.args(["x509", "-req", "-sha256", "-days", "3650", "-in"])
-            .arg(&request)
-            .arg("-CA")
+        sign.args(["ca", "-batch", "-notext", "-startdate", VALID_SINCE, "-days", "3650", "-config"])
+            .arg(&configuration)
+            .arg("-cert")
             .arg(&ca.certificate)
-            .arg("-CAkey")
+            .arg("-keyfile")
             .arg(&ca.key)
-            // A random serial instead of a counter file: nodes may be signed at the same time.
-            .arg("-set_serial")
-            .arg(format!("0x{}", random_hex()?))
-            .arg("-extfile")
-            .arg(&with)
+            .arg("-in")
+            .arg(&request)
             .arg("-out")
             .arg(&unfinished);
         command::run(&mut sign)?;
         files::named(fs::rename(&unfinished, &pair.certificate), "replace", &pair.certificate)?;
-        files::remove_file(&request)?;
-        files::remove_file(&with)?;
+        files::remove_dir(&place)?;
         Ok(pair)
     }
 }
@@ -140,6 +144,27 @@ pub fn random_hex() -> Result<String, Error> {
     files::named(std::io::Read::read_exact(&mut random, &mut bytes), "read", source)?;
     bytes[0] &= 0x7f;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The configuration for one signature, with what openssl keeps of it in `place`.
+fn signing(place: &Path, extensions: &str) -> String {
+    let place = place.display();
+    format!(
+        "[ca]
+default_ca = once
+[once]
+database = {place}/issued
+new_certs_dir = {place}
+rand_serial = yes
+default_md = sha256
+policy = names
+x509_extensions = extensions
+[names]
+organizationName = optional
+commonName = supplied
+[extensions]
+{extensions}"
+    )
 }
 
 fn openssl() -> Command {
@@ -169,6 +194,9 @@ mod tests {
         let mut verify = openssl();
         verify.args(["verify", "-verify_ip", "10.0.0.1", "-CAfile"]).arg(authority.certificate());
         command::run(verify.arg(&pair.certificate)).unwrap();
+        let mut before_today = openssl();
+        before_today.args(["x509", "-noout", "-startdate", "-in"]).arg(&pair.certificate);
+        assert!(command::output(&mut before_today).unwrap().contains("2020"));
         let first = files::read(&pair.certificate).unwrap();
         let again = Authority::open(directory.path()).unwrap().server("api", "/CN=api", &names).unwrap();
         assert_eq!(files::read(&again.certificate).unwrap(), first);
