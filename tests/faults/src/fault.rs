@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use drop_harness::Cluster;
 
 use crate::faults::api::Behind;
+use crate::faults::clock::Wrong;
 use crate::faults::{agent, api, clock, control_plane, leader, node, objects, registry};
 use crate::stage::{CAP, Rollout, Stage};
 
@@ -25,14 +26,17 @@ pub(crate) enum Fault {
     KubeletStopped,
     NodeReborn,
     ApiServerRestarted,
+    ApiServerTerminated,
     ApiServerAway,
     EtcdRestarted,
     ApiTooManyRequests,
     ApiServerErrors,
     ApiSlow,
     RegistryAway,
-    LeaderClockWrong,
-    AgentClockWrong,
+    LeaderClockAhead,
+    LeaderClockBehind,
+    AgentClockAhead,
+    AgentClockBehind,
     LeaseDeleted,
     LeaseEdited,
     CatalogDeletedAndEdited,
@@ -74,14 +78,19 @@ impl Fault {
                 "a node that pulls is deleted; it comes back under its name without any image"
             }
             Self::ApiServerRestarted => "the API server is killed and started again",
+            Self::ApiServerTerminated => {
+                "the API server ends by SIGTERM, and by SIGKILL after 30 s, as the kubelet does it, and starts again"
+            }
             Self::ApiServerAway => "the API server is away for two minutes",
             Self::EtcdRestarted => "etcd is killed and started again",
             Self::ApiTooManyRequests => "for 20 s, every request of Drop's is answered 429",
             Self::ApiServerErrors => "for 20 s, every request of Drop's is answered 500",
             Self::ApiSlow => "for 40 s, the API server answers Drop 3 s late",
             Self::RegistryAway => "the registry is away for 20 s",
-            Self::LeaderClockWrong => "the wall clock of both coordinators jumps an hour ahead",
-            Self::AgentClockWrong => "the wall clock of an agent that pulls jumps an hour ahead",
+            Self::LeaderClockAhead => "the wall clock of both coordinators jumps an hour ahead",
+            Self::LeaderClockBehind => "the wall clock of both coordinators falls an hour behind",
+            Self::AgentClockAhead => "the wall clock of an agent that pulls jumps an hour ahead",
+            Self::AgentClockBehind => "the wall clock of an agent that pulls falls an hour behind",
             Self::LeaseDeleted => "the Lease of a node that pulls is deleted",
             Self::LeaseEdited => "grant and report in the Lease of a node that pulls are overwritten by hand",
             Self::CatalogDeletedAndEdited => {
@@ -99,12 +108,15 @@ impl Fault {
             | Self::LeaderLeaseDeleted
             | Self::AgentConnectionsForgotten
             | Self::ApiServerRestarted
+            | Self::ApiServerTerminated
             | Self::EtcdRestarted
             | Self::ApiTooManyRequests
             | Self::ApiServerErrors
             | Self::ApiSlow
-            | Self::LeaderClockWrong
-            | Self::AgentClockWrong
+            | Self::LeaderClockAhead
+            | Self::LeaderClockBehind
+            | Self::AgentClockAhead
+            | Self::AgentClockBehind
             | Self::CatalogDeletedAndEdited => 0,
             Self::AgentKilled
             | Self::AgentPaused
@@ -134,7 +146,12 @@ impl Fault {
             Self::ApiTooManyRequests | Self::ApiServerErrors | Self::ApiSlow => (1, 25),
             // Until the one that waits may pull, and is seen to.
             Self::AgentConnectionsForgotten => (1, 8),
-            Self::LeaderClockWrong | Self::AgentClockWrong => (2, 12),
+            // Until it is back.
+            Self::ApiServerTerminated => (1, 50),
+            Self::LeaderClockAhead
+            | Self::LeaderClockBehind
+            | Self::AgentClockAhead
+            | Self::AgentClockBehind => (2, 12),
             Self::AgentKilled
             | Self::ContainerdRestarted
             | Self::NodeReborn
@@ -150,7 +167,7 @@ impl Fault {
     /// What has to be in place before a rollout starts.
     pub(crate) async fn prepare(self, cluster: &Cluster) -> Result<Option<Behind>> {
         match self {
-            Self::LeaderClockWrong | Self::AgentClockWrong => clock::install(cluster).await.map(|()| None),
+            _ if self.is_of_clocks() => clock::install(cluster).await.map(|()| None),
             Self::ApiTooManyRequests | Self::ApiServerErrors | Self::ApiSlow => {
                 api::put_door(cluster).await.map(Some)
             }
@@ -172,26 +189,37 @@ impl Fault {
             Self::KubeletStopped => node::kubelet_stopped(stage).await,
             Self::NodeReborn => node::reborn(stage).await,
             Self::ApiServerRestarted => control_plane::api_server_restarted(stage).await,
+            Self::ApiServerTerminated => control_plane::api_server_terminated(stage).await,
             Self::ApiServerAway => control_plane::api_server_away(stage).await,
             Self::EtcdRestarted => control_plane::etcd_restarted(stage).await,
             Self::ApiTooManyRequests => api::answers(behind, 429).await,
             Self::ApiServerErrors => api::answers(behind, 500).await,
             Self::ApiSlow => api::slow(behind).await,
             Self::RegistryAway => registry::away(stage).await,
-            Self::LeaderClockWrong => clock::leader_wrong(stage).await,
-            Self::AgentClockWrong => clock::agent_wrong(stage).await,
+            Self::LeaderClockAhead => clock::leader_wrong(stage, Wrong::Ahead).await,
+            Self::LeaderClockBehind => clock::leader_wrong(stage, Wrong::Behind).await,
+            Self::AgentClockAhead => clock::agent_wrong(stage, Wrong::Ahead).await,
+            Self::AgentClockBehind => clock::agent_wrong(stage, Wrong::Behind).await,
             Self::LeaseDeleted => objects::lease_deleted(stage).await,
             Self::LeaseEdited => objects::lease_edited(stage).await,
             Self::CatalogDeletedAndEdited => objects::catalog(stage).await,
         }
     }
 
+    /// Needs clocks that can be made wrong.
+    fn is_of_clocks(self) -> bool {
+        matches!(
+            self,
+            Self::LeaderClockAhead | Self::LeaderClockBehind | Self::AgentClockAhead | Self::AgentClockBehind
+        )
+    }
+
     /// Takes away what [`Self::prepare`] put in place.
     pub(crate) async fn clear(self, cluster: &Cluster, behind: Option<Behind>) -> Result<()> {
-        match (self, behind) {
-            (Self::LeaderClockWrong | Self::AgentClockWrong, _) => clock::uninstall(cluster).await,
-            (_, Some(behind)) => api::take_door(cluster, behind).await,
-            _ => Ok(()),
+        match behind {
+            Some(behind) => api::take_door(cluster, behind).await,
+            None if self.is_of_clocks() => clock::uninstall(cluster).await,
+            None => Ok(()),
         }
     }
 

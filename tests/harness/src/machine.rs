@@ -21,7 +21,7 @@ const AGENTS_PATIENCE: Duration = Duration::from_secs(120);
 /// # Errors
 /// If it does not end.
 pub fn stop(cluster: &Cluster, part: &str) -> Result<()> {
-    Ok(Daemons::new(&cluster.info.state).stop(part, PATIENCE)?)
+    end(cluster, part, PATIENCE)
 }
 
 /// Ends a part without giving it time.
@@ -29,7 +29,15 @@ pub fn stop(cluster: &Cluster, part: &str) -> Result<()> {
 /// # Errors
 /// If it does not end.
 pub fn kill(cluster: &Cluster, part: &str) -> Result<()> {
-    Ok(Daemons::new(&cluster.info.state).stop(part, Duration::ZERO)?)
+    end(cluster, part, Duration::ZERO)
+}
+
+/// Ends a part with SIGTERM, and with SIGKILL after this grace.
+///
+/// # Errors
+/// If it does not end.
+pub fn end(cluster: &Cluster, part: &str, grace: Duration) -> Result<()> {
+    Ok(Daemons::new(&cluster.info.state).stop(part, grace)?)
 }
 
 /// Starts again what has ended, and waits until all nodes are ready.

@@ -1,18 +1,17 @@
-//! Wall clocks that jump by an hour while everything runs.
+//! Wall clocks that jump ahead or fall behind by an hour while everything runs.
 //!
 //! The kernel has one wall clock for all, so the programs of the installed Pods are told another: a library is preloaded
 //! that adds what a file says to the wall clock and touches no other clock. (libfaketime would bend kernel timers too.)
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Result;
 use drop_devtools::demo::install;
 use drop_devtools::{command, files};
 use drop_harness::Cluster;
 use drop_protocol::names::{DEFAULT_NAMESPACE, LEADER_LEASE};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -24,7 +23,34 @@ const LIBRARY: &str = "wrong_clock.so";
 const INSIDE: &str = "/clocks";
 /// Tells the library whose clock it is.
 const WHOSE: &str = "CLOCK_OF";
-const AN_HOUR: &str = "3600";
+
+/// Which way a wall clock is wrong, by an hour.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wrong {
+    /// It tells a time that is yet to come.
+    Ahead,
+    /// It tells a time long gone.
+    Behind,
+}
+
+impl Wrong {
+    /// Seconds that the library adds.
+    fn by(self) -> &'static str {
+        match self {
+            Self::Ahead => "3600",
+            Self::Behind => "-3600",
+        }
+    }
+
+    /// Whether a clock as wrong as this told `time` at about `now`.
+    fn told(self, time: Timestamp, now: Timestamp) -> bool {
+        let half = SignedDuration::from_mins(30);
+        match self {
+            Self::Ahead => time.duration_since(now) > half,
+            Self::Behind => now.duration_since(time) > half,
+        }
+    }
+}
 
 /// The library, and how wrong whose clock is.
 fn place(cluster: &Cluster) -> PathBuf {
@@ -86,31 +112,30 @@ async fn patch(cluster: &Cluster, agent: Value, coordinator: Value) -> Result<()
     Ok(tokio::task::spawn_blocking(move || install::wait_ready(&info)).await??)
 }
 
-/// The leader's clock and the other replica's jump ahead; then the leader is lost, and the other takes over.
-pub(crate) async fn leader_wrong(stage: &Stage<'_>) -> Result<()> {
+/// The clocks of the leader and of the other replica become wrong; then the leader is lost, and the other takes over.
+pub(crate) async fn leader_wrong(stage: &Stage<'_>, wrong: Wrong) -> Result<()> {
     let pods = stage.cluster.pods().list(&ListParams::default()).await?;
     let names = pods.items.into_iter().filter_map(|pod| pod.metadata.name);
     for name in names.filter(|name| name.starts_with("drop-coordinator")) {
-        files::write(&place(stage.cluster).join(name), AN_HOUR)?;
+        files::write(&place(stage.cluster).join(name), wrong.by())?;
     }
-    seen(stage, LEADER_LEASE).await?;
+    seen(stage, LEADER_LEASE, wrong).await?;
     super::leader::killed(stage).await
 }
 
-/// The clock of an agent that pulls jumps ahead.
-pub(crate) async fn agent_wrong(stage: &Stage<'_>) -> Result<()> {
+/// The clock of an agent that pulls becomes wrong.
+pub(crate) async fn agent_wrong(stage: &Stage<'_>, wrong: Wrong) -> Result<()> {
     let node = stage.puller()?;
-    files::write(&place(stage.cluster).join(&node), AN_HOUR)?;
-    seen(stage, &node).await
+    files::write(&place(stage.cluster).join(&node), wrong.by())?;
+    seen(stage, &node, wrong).await
 }
 
 /// Waits until what its owner writes into this Lease shows that its clock is wrong.
-async fn seen(stage: &Stage<'_>, lease: &str) -> Result<()> {
+async fn seen(stage: &Stage<'_>, lease: &str, wrong: Wrong) -> Result<()> {
     stage
-        .wait("a time that lies ahead", async || {
+        .wait("a time that a wrong clock told", async || {
             let spec = stage.cluster.leases().get(lease).await?.spec.unwrap_or_default();
-            let ahead = Timestamp::now() + Duration::from_secs(1800);
-            Ok(spec.renew_time.is_some_and(|renewed| renewed.0 > ahead))
+            Ok(spec.renew_time.is_some_and(|renewed| wrong.told(renewed.0, Timestamp::now())))
         })
         .await
 }

@@ -8,9 +8,18 @@ use drop_harness::machine;
 
 use crate::stage::{Stage, last};
 
-/// It is killed and back as soon as it can. Told to end, it would wait for a minute for those who watch.
+/// As long as a kubelet gives it.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// It is killed and back as soon as it can.
 pub(crate) async fn api_server_restarted(stage: &Stage<'_>) -> Result<()> {
     machine::kill(stage.cluster, API_SERVER)?;
+    machine::bring_up(stage.cluster).await
+}
+
+/// It is told to end. It takes no new connection from then on, and lets those who watch go on watching, until its time is over.
+pub(crate) async fn api_server_terminated(stage: &Stage<'_>) -> Result<()> {
+    machine::end(stage.cluster, API_SERVER, GRACE)?;
     machine::bring_up(stage.cluster).await
 }
 
