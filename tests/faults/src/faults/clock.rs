@@ -139,3 +139,18 @@ async fn seen(stage: &Stage<'_>, lease: &str, wrong: Wrong) -> Result<()> {
         })
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Timestamp, Wrong};
+
+    #[test]
+    fn a_right_clock_is_neither_ahead_nor_behind() {
+        let now = Timestamp::UNIX_EPOCH;
+        let told = |seconds| Timestamp::from_second(seconds).unwrap();
+        assert!(Wrong::Ahead.told(told(3590), now) && Wrong::Behind.told(told(-3610), now));
+        for right in [-20, 0, 1] {
+            assert!(!Wrong::Ahead.told(told(right), now) && !Wrong::Behind.told(told(right), now));
+        }
+    }
+}

@@ -27,6 +27,9 @@ pub(crate) async fn api_server_terminated(stage: &Stage<'_>) -> Result<()> {
 pub(crate) async fn api_server_away(stage: &Stage<'_>) -> Result<()> {
     machine::kill(stage.cluster, API_SERVER)?;
     last(Duration::from_secs(120)).await;
+    // Kubernetes may taint a node for having been silent up to a minute after it is heard again, and end the pull that is
+    // begun anew.
+    stage.pace(Duration::from_secs(4));
     machine::bring_up(stage.cluster).await
 }
 
