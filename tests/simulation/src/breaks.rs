@@ -45,6 +45,8 @@ pub enum Break {
     LeaveChildren,
     /// Agents write a heartbeat while idle (invariant 6).
     Heartbeat,
+    /// Where a registry gives no answer, coordinators go on asking after each longest backoff, for ever (invariant 6).
+    AskForever,
 }
 
 impl Break {
@@ -63,7 +65,7 @@ impl Break {
             Self::NoPresence | Self::NeverWakes | Self::LeaveChildren => 3,
             Self::NeverMarkWithdrawn | Self::IssueUnwanted => 4,
             Self::DropStatus | Self::AlwaysReady | Self::InventAnswers => 5,
-            Self::Heartbeat => 6,
+            Self::Heartbeat | Self::AskForever => 6,
             Self::TrustDiscovery => 8,
         }
     }

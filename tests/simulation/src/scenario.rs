@@ -49,7 +49,7 @@ impl Simulation {
             mishaps: schedule.mishaps,
             checks: true,
             checks_lost: 0.0,
-            checks_sent: 0,
+            questions: Vec::new(),
             baked_in: Vec::new(),
             pull_changes: 0,
             counter: 0,

@@ -15,6 +15,7 @@ use crate::clock::Time;
 use crate::coordinator::Coordinator;
 use crate::coverage::Coverage;
 use crate::faults::{Heal, Strike};
+use crate::invariants::quiet::Question;
 use crate::invariants::{Checker, Violation};
 use crate::network::{self, Client, Place, Weather};
 use crate::queue::Queue;
@@ -139,8 +140,8 @@ pub struct Simulation {
     pub checks: bool,
     /// Chance that a question to a registry gets no answer.
     pub checks_lost: f64,
-    /// How many questions coordinators have asked registries.
-    pub checks_sent: u64,
+    /// What coordinators have asked registries.
+    pub questions: Vec<Question>,
     /// References that every machine holds from the beginning.
     pub baked_in: Vec<String>,
     /// How often a pull has begun or ended.

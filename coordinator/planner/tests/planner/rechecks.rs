@@ -72,6 +72,22 @@ fn a_failed_check_leaves_a_due_repull_to_the_nodes() {
 }
 
 #[test]
+fn a_registry_that_never_answers_is_left_alone_once_the_nodes_have_confirmed_the_image_themselves() {
+    let mut rig = rig(&["a", "b"]);
+    for reference in ["reg.test/app:1", "reg.test/app:2"] {
+        rig.image("app", |image| image.reference = reference.to_owned());
+        rig.registry_says("app", UNAVAILABLE);
+        for node in ["a", "b"] {
+            rig.present(node, "app", "sha256:one");
+        }
+        rig.run_with(20 * SECOND, Rig::eager);
+        assert_eq!(rig.status("app").ready, "2/2");
+    }
+    rig.run(24 * HOUR);
+    assert_eq!(rig.checked.len(), 2, "one question a reference, the second after the first one's backoff");
+}
+
+#[test]
 fn behind_a_mirror_that_lags_a_node_pulls_once_and_no_more() {
     let mut rig = rig(&["a", "b"]);
     rig.registry_says("app", says("sha256:two"));

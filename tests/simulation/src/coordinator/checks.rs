@@ -6,18 +6,21 @@ use drop_planner::{Check, CheckOutcome};
 
 use super::execute::Purpose;
 use crate::breaks::Break;
+use crate::invariants::quiet::Question;
 use crate::network::{Client, transit};
 use crate::simulation::{Event, Message, Simulation};
 
 /// When a coordinator gives up on a registry.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it leaves a registry alone that does not answer, at most.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 
 impl Simulation {
     pub(super) fn send_checks(&mut self, index: usize, client: Client, checks: Vec<Check>) {
         let now = self.coordinators[index].clock.now(self.now);
         for check in checks {
             let call = self.number();
-            self.checks_sent += 1;
+            self.note_question(index, &check.reference);
             let lost = self.chance(self.checks_lost);
             let delay = match self.rng.u32(0..10) {
                 0 => self.seconds(0.5, 9.0),
@@ -53,6 +56,9 @@ impl Simulation {
     pub(super) fn coordinator_checked(&mut self, index: usize, call: u64, outcome: CheckOutcome) {
         let now = self.coordinators[index].clock.now(self.now);
         let invents = self.broken == Some(Break::InventAnswers);
+        if self.broken == Some(Break::AskForever) && !matches!(outcome, CheckOutcome::Digest(_)) {
+            self.ask_forever(index, call);
+        }
         let Some(process) = self.process(index) else { return };
         let Some(Purpose::Check(check)) = process.calls.remove(&call) else { return };
         let outcome = match outcome {
@@ -67,5 +73,24 @@ impl Simulation {
         };
         process.world.memory.check_settled(&check.uid, &check.reference, outcome, now);
         process.changed = true;
+    }
+
+    /// Asks once more what was asked, and learns after a while that there is no answer to that either.
+    fn ask_forever(&mut self, index: usize, call: u64) {
+        let again = self.number();
+        let Some(client) = self.coordinator_client(index) else { return };
+        let Some(process) = self.process(index) else { return };
+        let Some(Purpose::Check(check)) = process.calls.get(&call) else { return };
+        let check = check.clone();
+        self.note_question(index, &check.reference);
+        if let Some(process) = self.process(index) {
+            process.calls.insert(again, Purpose::Check(check));
+        }
+        let outcome = CheckOutcome::Unavailable { retry_after: None };
+        self.after(LONGEST_BACKOFF, Event::Message(client, Message::Checked(again, outcome)));
+    }
+
+    fn note_question(&mut self, index: usize, reference: &str) {
+        self.questions.push(Question { at: self.now, coordinator: index, reference: reference.to_owned() });
     }
 }
