@@ -53,7 +53,7 @@ pub(crate) fn short() -> Scenario {
 
 /// The same per node at different numbers of nodes.
 pub(crate) fn curve() -> Vec<Scenario> {
-    [100, 250, 500, 1000, 2500, 5000].map(|nodes| scenario(nodes, 10, 500.0, (nodes / 20).max(5))).to_vec()
+    [100, 500, 1000, 2500, 5000].map(|nodes| scenario(nodes, 10, 500.0, (nodes / 20).max(5))).to_vec()
 }
 
 fn scenario(nodes: usize, images: usize, pull_ms: f64, cap: usize) -> Scenario {
