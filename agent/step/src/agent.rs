@@ -284,11 +284,11 @@ impl Agent {
                 if sent.report {
                     self.known.answered();
                 }
-                let (duration, shown) = (lease.duration, self.shows_me(&lease));
+                let duration = lease.duration;
                 self.see_lease(lease, now);
-                // What the answer showed may already be superseded by a newer event.
-                let still = self.lease.as_ref().is_some_and(|lease| self.shows_me(lease));
-                if matches!(sent.kind, WriteKind::Take | WriteKind::Renew) && shown && still {
+                // What the answer shows may already be superseded by a newer event.
+                let shown = self.lease.as_ref().is_some_and(|lease| self.shows_me(lease));
+                if matches!(sent.kind, WriteKind::Take | WriteKind::Renew) && shown {
                     self.hold(Held::from(sent.at, duration, &self.config));
                 }
             }

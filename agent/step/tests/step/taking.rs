@@ -98,20 +98,27 @@ fn an_agent_that_is_told_to_end_begins_with_no_grant() {
     assert_eq!(node.issue(&grant(1, &[image("a")])), []);
 }
 
+/// Another process of the node takes the first grant.
+fn take_by_another(node: &Node) -> serde_json::Value {
+    let other = drop_protocol::Holder { process: "other".to_owned(), grant: grant(1, &[]).id };
+    node.lease().take_patch(&other, node.now().wall)
+}
+
 #[test]
 fn an_answer_that_is_out_of_date_already_grants_nothing() {
-    let mut node = Node::idle();
-    node.issue(&grant(1, &[image("a")]));
-    node.answer_leader();
-    let (write, patch) = node.open_write(WriteKind::Take);
-    assert!(node.patch(&patch));
-    let taken = node.lease();
-    let remove = taken.remove_grant_patch();
-    assert!(node.patch(&remove));
-    node.see_lease();
-    node.step(Input::WriteDone { write, result: WriteResult::Applied(taken) });
-    assert_eq!(node.pull_in_flight(), None);
-    assert_eq!(node.agent.grant(), None);
+    for newer in [take_by_another, |node: &Node| node.lease().remove_grant_patch()] {
+        let mut node = Node::idle();
+        node.issue(&grant(1, &[image("a")]));
+        node.answer_leader();
+        let (write, patch) = node.open_write(WriteKind::Take);
+        assert!(node.patch(&patch));
+        let taken = node.lease();
+        let newer = newer(&node);
+        assert!(node.patch(&newer));
+        node.see_lease();
+        node.step(Input::WriteDone { write, result: WriteResult::Applied(taken) });
+        assert_eq!(node.pull_in_flight(), None);
+    }
 }
 
 #[test]
@@ -196,8 +203,7 @@ fn a_restarted_agent_takes_its_own_grant_again_without_asking_who_leads() {
 #[test]
 fn a_grant_that_another_process_of_the_node_took_over_is_not_taken_back() {
     let mut node = Node::working(&[image("a")]);
-    let other = drop_protocol::Holder { process: "other".to_owned(), grant: grant(1, &[]).id };
-    let take = node.lease().take_patch(&other, node.now().wall);
+    let take = take_by_another(&node);
     assert!(node.patch(&take));
     let effects = node.see_lease();
     assert!(matches!(effects[0], Effect::CancelPull { .. }), "{effects:?}");

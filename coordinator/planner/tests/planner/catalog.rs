@@ -70,15 +70,18 @@ fn while_things_change_it_is_rewritten_every_five_seconds() {
 #[test]
 fn what_finds_no_room_is_left_out_by_name_and_says_so() {
     let mut rig = Rig::with_nodes(&["a"]);
-    for n in 0..9 {
+    let room = 900 * 1024;
+    for n in 0..8 {
         rig.image(&format!("app{n}"), |image| {
-            image.reference = format!("reg.test/{n}{}:1", "x".repeat(128 * 1024));
+            let taken = format!("reg.test/{n}:1 {}\n", image.uid).len();
+            image.reference = format!("reg.test/{n}{}:1", "x".repeat(room / 6 - taken));
             image.pull_policy = ImagePullPolicy::IfNotPresent;
         });
     }
     rig.run(SECOND);
-    assert_eq!(listed(&rig).len(), 7, "900 KiB hold seven of 128 KiB");
+    let lines = &rig.world.cluster.catalog.as_ref().unwrap().catalog.encode()["wanted"];
+    assert_eq!((lines.lines().count(), lines.len()), (6, room), "to the last byte");
     let waiting = rig.waiting();
-    assert_eq!(waiting["app7/a"], "CatalogFull");
-    assert_eq!(waiting["app6/a"], "NotYetAnswered");
+    assert_eq!(waiting["app6/a"], "CatalogFull");
+    assert_eq!(waiting["app5/a"], "NotYetAnswered");
 }

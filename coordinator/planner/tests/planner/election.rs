@@ -37,6 +37,9 @@ fn an_untaken_grant_of_an_earlier_leader_is_restamped() {
     rig.take("a");
     rig.run(30 * SECOND);
     assert_eq!(rig.live(), ["a"]);
+    rig.work("a", |_| Ok("sha256:one"));
+    rig.run(SECOND);
+    assert_eq!(rig.live(), ["b"], "it took one slot, and has given it back");
 }
 
 #[test]
@@ -74,18 +77,39 @@ fn an_untaken_grant_that_nobody_wants_any_more_is_not_restamped() {
     assert_eq!(plan.withdrawals[0].kind, WithdrawKind::Remove);
 }
 
+/// Node `a` has pulled and `b` is next, but somebody may still be pulling on `b`.
+fn b_is_waited_for(mut rig: Rig) {
+    rig.run(59 * SECOND);
+    assert_eq!(rig.issued.len(), 1, "somebody may still be pulling on b");
+    assert!(!rig.world.cluster.leases.contains_key("b"));
+    rig.run(3 * SECOND);
+    assert_eq!(rig.issued.len(), 2);
+}
+
 #[test]
 fn a_node_without_a_lease_counts_as_one_slot_for_one_duration() {
     let mut rig = rig(1, Duration::ZERO);
     rig.work("a", |_| Ok("sha256:one"));
     rig.elect(2);
     rig.world.cluster.leases.remove("b");
-    rig.run(59 * SECOND);
-    assert_eq!(rig.issued.len(), 1, "somebody may still be pulling on b");
-    assert!(!rig.world.cluster.leases.contains_key("b"));
-    rig.run(3 * SECOND);
-    assert_eq!(rig.issued.len(), 2);
-    assert!(rig.world.cluster.leases.contains_key("b"));
+    b_is_waited_for(rig);
+}
+
+#[test]
+fn also_where_no_node_has_one() {
+    let mut rig = rig(1, Duration::ZERO);
+    rig.elect(2);
+    rig.world.cluster.leases.clear();
+    b_is_waited_for(rig);
+}
+
+#[test]
+fn also_by_a_leader_that_would_be_the_first_but_for_the_leases_that_it_finds() {
+    let mut rig = rig(1, Duration::ZERO);
+    rig.work("a", |_| Ok("sha256:one"));
+    rig.world.leadership.as_mut().unwrap().epoch.lease = "made anew".to_owned();
+    rig.world.cluster.leases.remove("b");
+    b_is_waited_for(rig);
 }
 
 #[test]
@@ -95,10 +119,7 @@ fn the_agent_s_pod_of_a_deleted_node_counts_as_one_slot_for_one_duration() {
     rig.world.cluster.nodes.remove("b");
     rig.world.cluster.leases.remove("b");
     rig.elect(2);
-    rig.run(59 * SECOND);
-    assert_eq!(rig.issued.len(), 1, "b may still be pulling, cut off from the API server");
-    rig.run(3 * SECOND);
-    assert_eq!(rig.issued.len(), 2);
+    b_is_waited_for(rig);
 }
 
 #[test]

@@ -187,6 +187,8 @@ fn an_edit_is_tried_at_once() {
     let mut rig = rig(1, &["app"]);
     attempts(&mut rig, 200 * SECOND, |_, _| Some(NOT_FOUND));
     assert_eq!(rig.waiting()["app/n0"], "BackingOff");
+    let until = rig.plan().waiting.reason("app", "n0").unwrap().until();
+    assert!(until > Some(rig.now.monotonic), "{until:?}");
     rig.image("app", |image| image.secrets = vec!["creds".to_owned()]);
     rig.run(SECOND);
     assert_eq!(rig.live(), ["n0"]);

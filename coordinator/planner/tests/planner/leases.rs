@@ -14,6 +14,14 @@ fn rig() -> Rig {
     rig
 }
 
+/// The slot of a grant that has gone out of sight is given out after one duration.
+fn keeps_its_slot(mut rig: Rig) {
+    rig.run(59 * SECOND);
+    assert!(rig.live().is_empty());
+    rig.run(2 * SECOND);
+    assert_eq!(rig.live().len(), 1);
+}
+
 #[test]
 fn a_deleted_lease_with_a_live_grant_keeps_its_slot_for_one_duration() {
     let mut rig = rig();
@@ -56,20 +64,24 @@ fn a_lease_deleted_and_made_again_by_hand_still_keeps_the_slot() {
     let mut rig = rig();
     rig.world.cluster.leases.remove("a");
     rig.create_lease("a", "node-a");
-    rig.run(59 * SECOND);
-    assert!(rig.live().is_empty());
-    rig.run(2 * SECOND);
-    assert_eq!(rig.live().len(), 1);
+    keeps_its_slot(rig);
 }
 
 #[test]
 fn a_live_grant_that_somebody_erases_keeps_the_slot() {
     let mut rig = rig();
     rig.change_lease("a", |lease| lease.grant = None);
-    rig.run(59 * SECOND);
-    assert!(rig.live().is_empty());
-    rig.run(2 * SECOND);
-    assert_eq!(rig.live().len(), 1);
+    keeps_its_slot(rig);
+}
+
+#[test]
+fn also_one_that_was_asked_to_finish() {
+    let mut rig = rig();
+    rig.image("app", |image| image.reference = "reg.test/app:2".to_owned());
+    rig.step();
+    assert!(rig.grant("a").unwrap().withdrawn.is_some());
+    rig.change_lease("a", |lease| lease.grant = None);
+    keeps_its_slot(rig);
 }
 
 #[test]

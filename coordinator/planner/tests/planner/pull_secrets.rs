@@ -64,6 +64,21 @@ fn what_nobody_names_any_more_is_taken_away_once_no_grant_carries_it() {
 }
 
 #[test]
+fn while_names_change_the_role_is_rewritten_every_five_seconds() {
+    let mut rig = Rig::with_nodes(&["n1"]);
+    rig.pull_secrets([]);
+    private(&mut rig, "one", &["one"]);
+    rig.run(SECOND);
+    let written = rig.now.monotonic;
+    private(&mut rig, "two", &["two"]);
+    while named(&rig).len() < 2 {
+        rig.run(SECOND / 10);
+    }
+    let waited = rig.elapsed(written);
+    assert!(waited > 3 * SECOND && waited <= 5 * SECOND, "{waited:?}");
+}
+
+#[test]
 fn a_role_that_says_anything_else_is_put_right() {
     let mut rig = Rig::with_nodes(&["n1"]);
     rig.pull_secrets([]);

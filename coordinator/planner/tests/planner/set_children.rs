@@ -339,6 +339,18 @@ fn one_who_undoes_every_change_is_answered_ever_more_seldom() {
 }
 
 #[test]
+fn a_child_that_is_put_right_gets_no_status_in_the_same_plan_and_others_do() {
+    let mut rig = discovering();
+    let edited = rig.child_of("s", "reg.test/found:1");
+    rig.edit_child(&edited, |spec| spec.priority = Some(1));
+    rig.forget_statuses();
+    let plan = rig.plan();
+    assert_eq!((plan.children.len(), &plan.children[0].child), (1, &edited));
+    assert_eq!(plan.statuses.len(), 2, "{plan}");
+    assert!(plan.statuses.iter().all(|write| write.image != edited));
+}
+
+#[test]
 fn a_deletion_is_asked_for_once_however_long_it_takes_to_show() {
     let mut rig = Rig::new();
     rig.listing("s", &["reg.test/app:1"]);

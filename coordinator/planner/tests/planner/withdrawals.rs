@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use drop_planner::memory::WriteOutcome;
 use drop_planner::plan::WithdrawKind;
 use drop_protocol::{ImagePullPolicy, Outcome};
 
@@ -28,7 +29,7 @@ fn an_untaken_grant_is_removed_when_an_image_of_it_is_deleted() {
     let mut rig = rig();
     rig.delete_image("one");
     let plan = rig.step();
-    assert_eq!(plan.withdrawals[0].kind, WithdrawKind::Remove);
+    assert_eq!(plan.withdrawals[0].to_string(), "remove grant lead.1.0 from a: no longer wanted as granted");
     rig.run(SECOND);
     assert_eq!(rig.granted("a"), ["two"]);
 }
@@ -38,13 +39,27 @@ fn a_taken_grant_is_marked_with_what_is_no_longer_wanted_and_only_once() {
     let mut rig = rig();
     rig.take("a");
     rig.delete_image("one");
-    rig.step();
+    let plan = rig.step();
+    let told = "mark grant lead.1.0 of a: no longer wanted as granted, unwanted uid-one";
+    assert_eq!(plan.withdrawals[0].to_string(), told);
     assert_eq!(marked(&rig), Some(vec!["uid-one".to_owned()]));
+    assert_eq!(plan.withdrawals[0].reason.as_str(), "Unwanted", "for metrics");
     assert!(rig.step().withdrawals.is_empty());
     rig.image("two", |image| image.reference = "reg.test/two:2".to_owned());
     rig.step();
     assert_eq!(marked(&rig), Some(vec!["uid-one".to_owned(), "uid-two".to_owned()]));
     assert_eq!(rig.live(), ["a"], "never removed while it lives");
+}
+
+#[test]
+fn a_withdrawal_that_did_not_work_is_tried_again_after_a_second() {
+    let mut rig = rig();
+    rig.delete_image("one");
+    let withdraw = rig.plan().withdrawals[0].clone();
+    rig.world.memory.withdraw_settled(&withdraw, WriteOutcome::Unknown, rig.now);
+    assert!(rig.plan().withdrawals.is_empty());
+    rig.advance(SECOND);
+    assert_eq!(rig.plan().withdrawals, [withdraw]);
 }
 
 #[test]

@@ -252,7 +252,7 @@ fn of_what_stands_in_the_way() {
     add("no room in the catalog", {
         let mut rig = rig(1);
         rig.image("aaa", |image| image.reference = format!("reg.test/{}:1", "a".repeat(921_560)));
-        rig.run(20 * SECOND);
+        rig.run(3 * SECOND);
         rig
     });
     add("Secrets that agents may not read yet", {

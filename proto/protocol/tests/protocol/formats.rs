@@ -166,6 +166,7 @@ fn a_catalog_is_written_as_ever_and_read_back() {
     let data = sample_catalog().encode();
     golden("catalog.json", &(serde_json::to_string_pretty(&data).unwrap() + "\n"));
     assert_eq!(Catalog::decode(&data).unwrap(), sample_catalog());
+    assert!(data.keys().all(|key| Catalog::has_key(key)) && !Catalog::has_key("note"));
 }
 
 #[test]

@@ -260,6 +260,8 @@ fn huge_and_deep_annotations_are_refused_in_no_time() {
         assert!(Grant::decode(text).is_err());
     }
     // As long as an annotation can be.
+    let longest = Report::decode(&" ".repeat(ANNOTATION_LIMIT)).unwrap_err().to_string();
+    assert!(!longest.contains("bytes long"), "{longest}");
     let deep = |inner: &str| format!("{{\"version\":1,\"odd\":{}{inner}", "[".repeat(200_000));
     for text in [deep(""), deep(&"]".repeat(60_000)), "{\"a\":".repeat(50_000)] {
         assert!(Report::decode(&text).is_err() && Grant::decode(&text).is_err());
@@ -302,6 +304,7 @@ fn numbers_out_of_range_are_refused_by_their_field() {
 fn a_catalog_with_numbers_that_no_coordinator_writes_is_refused() {
     for (key, number) in [
         ("generation", u64::MAX.to_string()),
+        ("generation", (GENERATION_MOST + 1).to_string()),
         ("generation", "-1".to_owned()),
         ("generation", "18446744073709551616".to_owned()),
         ("answerWithinMilliseconds", "3600001".to_owned()),
@@ -312,6 +315,15 @@ fn a_catalog_with_numbers_that_no_coordinator_writes_is_refused() {
         let error = Catalog::decode(&data).unwrap_err().to_string();
         assert!(error.contains(&format!("data.{key}")), "{number}: {error}");
     }
+    let (half, hour) = (u64::MAX / 2, 3_600_000);
+    let highest = [("generation", half), ("answerWithinMilliseconds", hour)];
+    let highest = highest.map(|(key, number)| (key.to_owned(), number.to_string()));
+    let read = Catalog::decode(&BTreeMap::from(highest)).unwrap();
+    assert_eq!(
+        (read.generation, read.answer_within),
+        (half, Duration::from_millis(hour)),
+        "the highest are read"
+    );
 }
 
 #[test]

@@ -199,6 +199,10 @@ fn a_damaged_annotation_spoils_only_itself() {
 #[test]
 fn a_new_lease_belongs_to_its_node_and_is_told_from_all_others() {
     let lease = NodeLease::create("drop-system", "node-1", "n1", DURATION);
+    assert_eq!(
+        lease.spec.unwrap().lease_duration_seconds.map(i64::from),
+        Some(DURATION.as_secs().cast_signed())
+    );
     assert_eq!(lease.metadata.name.as_deref(), Some("node-1"));
     assert_eq!(lease.metadata.namespace.as_deref(), Some("drop-system"));
     let labels = lease.metadata.labels.unwrap();

@@ -72,18 +72,31 @@ proptest! {
 #[test]
 fn each_rule_of_a_reference_is_held_to_its_last_character() {
     let longest = format!("app:{}", "v".repeat(128));
+    let repository = format!("host.example/{}", "a".repeat(255));
     let digest = |hex: &str| format!("app@sha256:{hex}");
     let hex = "0123456789abcdef".repeat(4);
-    for sound in ["app:_v1", "app:V1.2-3", "a.b_c-d/0", longest.as_str(), &digest(&hex)] {
+    let sha512 = format!("app@sha512:{hex}{hex}");
+    for sound in [
+        "app:_v1",
+        "app:V1.2-3",
+        "a.b_c-d/0",
+        "[fd00::1]/app",
+        "[fd00::1]:5000/app",
+        &longest,
+        &repository,
+        &digest(&hex),
+        &sha512,
+    ] {
         assert!(Reference::parse(sound).is_ok(), "{sound}");
     }
-    let too_long = format!("{longest}v");
+    let (too_long, too_deep) = (format!("{longest}v"), format!("{repository}a"));
     for (unsound, rule) in [
         ("-app", "repository"),
         ("app_", "repository"),
         ("team/app-", "repository"),
         ("a b", "repository"),
         ("a+b", "repository"),
+        (too_deep.as_str(), "repository"),
         ("app:.v1", "tag"),
         ("app:v+1", "tag"),
         (too_long.as_str(), "tag"),
