@@ -144,11 +144,10 @@ fn while_another_process_of_the_node_holds_a_grant_this_one_writes_nothing() {
     let mut node = Node::idle();
     node.issue(&grant(1, &[image("a")]));
     node.open.clear();
-    let other = drop_protocol::Holder { process: "other".to_owned(), grant: grant(1, &[]).id };
     // It took the grant from this process before, which does not take it back.
     node.step(Input::LeaderEpoch(node.leader.clone()));
     node.apply(WriteKind::Take);
-    let take = node.lease().take_patch(&other, node.now().wall);
+    let take = take_by_another(&node);
     assert!(node.patch(&take));
     node.see_lease();
     node.finish_pull(Err(drop_agent_step::PullError::Cancelled));
