@@ -268,7 +268,7 @@ impl Reign {
             Noted::Object(written) => self.fold_answer(*written),
             Noted::IssueSent(issue) => {
                 self.metrics.issue_sent(&issue);
-                memory.issue_sent(&issue, at);
+                memory.issue_sent(&issue);
             }
             Noted::IssueSettled { node, grant, outcome } => memory.issue_settled(&node, &grant, outcome, at),
             Noted::IssueRejected { node, grant } => memory.issue_rejected(&node, &grant, at),

@@ -191,13 +191,13 @@ impl Memory {
     }
 
     /// An issue is about to be sent. From here on it counts as live.
-    pub fn issue_sent(&mut self, issue: &Issue, now: Now) {
+    pub fn issue_sent(&mut self, issue: &Issue) {
         if issue.kind == crate::plan::IssueKind::Restamp
             && let Some(replaced) = self.leases.seen.get(&issue.node).and_then(|seen| seen.live.as_ref())
         {
             self.leases.expect_removal(&issue.node, replaced.id.clone(), false);
         }
-        self.writes.issue_sent(issue, now.monotonic);
+        self.writes.issue_sent(issue);
     }
 
     /// An issue's request has ended.

@@ -57,7 +57,7 @@ struct Start {
 }
 
 impl WritesMemory {
-    pub(super) fn issue_sent(&mut self, issue: &Issue, _now: Monotonic) {
+    pub(super) fn issue_sent(&mut self, issue: &Issue) {
         let sequence = issue.grant.id.as_str().rsplit('.').next().and_then(|s| s.parse::<u64>().ok());
         self.next_grant = self.next_grant.max(sequence.map_or(0, |sequence| sequence + 1));
         let starts = self.starts.entry(issue.grant.policy.clone()).or_default();

@@ -150,7 +150,7 @@ impl Checked {
     }
 
     fn issue(&mut self, issue: &Issue, (applied, known): (bool, bool)) {
-        self.rig.world.memory.issue_sent(issue, self.rig.now);
+        self.rig.world.memory.issue_sent(issue);
         if applied {
             if issue.kind != IssueKind::Repeat {
                 self.check_issue(issue);

@@ -293,7 +293,7 @@ impl Rig {
     }
 
     pub(crate) fn apply_issue(&mut self, issue: &Issue) {
-        self.world.memory.issue_sent(issue, self.now);
+        self.world.memory.issue_sent(issue);
         self.commit_issue(issue);
         self.world.memory.issue_settled(&issue.node, &issue.grant.id, WriteOutcome::Applied, self.now);
     }

@@ -16,7 +16,7 @@ fn rig(delay: Duration) -> (Rig, Issue) {
         let plan = rig.plan();
         if let Some(issues) = plan.issues.first() {
             let issue = issues.issues[0].clone();
-            rig.world.memory.issue_sent(&issue, rig.now);
+            rig.world.memory.issue_sent(&issue);
             return (rig, issue);
         }
         rig.apply(&plan);
@@ -52,7 +52,7 @@ fn an_unknown_issue_is_repeated_as_withdrawn_when_the_cap_was_lowered_meanwhile(
     rig.commit_issue(&first);
     settle(&mut rig, &first, Applied);
     let second = rig.plan().issues[0].issues[0].clone();
-    rig.world.memory.issue_sent(&second, rig.now);
+    rig.world.memory.issue_sent(&second);
     settle(&mut rig, &second, Unknown);
     rig.policy("p", 1, Duration::ZERO);
     rig.advance(SECOND);
@@ -101,7 +101,7 @@ fn a_conflict_after_an_unknown_outcome_may_be_with_ourselves() {
     settle(&mut rig, &issue, Unknown);
     rig.advance(SECOND);
     let repeat = rig.plan().issues[0].issues[0].clone();
-    rig.world.memory.issue_sent(&repeat, rig.now);
+    rig.world.memory.issue_sent(&repeat);
     settle(&mut rig, &issue, Refused);
     assert!(rig.plan().issues.is_empty());
     rig.commit_issue(&issue);

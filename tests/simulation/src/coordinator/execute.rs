@@ -273,7 +273,7 @@ impl Simulation {
             };
             let patch = basis.issue_patch(&issue.grant, issue.duration);
             if !forgets {
-                process.world.memory.issue_sent(&issue, now);
+                process.world.memory.issue_sent(&issue);
             }
             queued.sent = true;
             requests.push((
