@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::node::{DIGEST, Node, OTHER_DIGEST, catalog, grant, image, secs};
 use drop_agent_step::{Effect, Input, WriteKind, WriteResult};
 use drop_protocol::names::REPORT_MAX_BYTES;
-use drop_protocol::{Catalog, ImagePullPolicy};
+use drop_protocol::{Catalog, GrantedImage, ImagePullPolicy, Report};
 
 /// An idle node that holds and has told the image `a`.
 fn holding_a() -> Node {
@@ -123,7 +123,9 @@ fn evict(node: &mut Node) -> u32 {
     node.images.clear();
     node.images_changed();
     node.apply(WriteKind::Report);
-    node.report().images["uid-a"].evictions.as_ref().unwrap().count
+    let entry = &node.report().images["uid-a"];
+    assert_eq!(entry.digest, None, "nothing else was to be reported before");
+    entry.evictions.as_ref().unwrap().count
 }
 
 /// Somebody else brings the image back, and the node says so.
@@ -153,10 +155,42 @@ fn news_of_something_else_makes_no_stay_look_shorter() {
     node.advance(secs(60));
     bring_back(&mut node);
     node.advance(secs(23 * 3600));
+    node.free_percent = Some(10);
     node.step(Input::DiskFree(10));
     node.apply(WriteKind::Report);
     node.advance(secs(3600));
     assert_eq!(evict(&mut node), 1);
+}
+
+#[test]
+fn nor_does_news_of_a_lease_whose_report_another_process_wrote_once() {
+    let mut node = holding_a();
+    evict(&mut node);
+    node.advance(secs(60));
+    bring_back(&mut node);
+    let report = Report { agent: "pod-2".to_owned(), ..node.report() };
+    for hours in [23, 1] {
+        let patch = node.lease().report_patch(&report);
+        assert!(node.patch(&patch));
+        node.see_lease();
+        node.advance(secs(hours * 3600));
+    }
+    assert_eq!(evict(&mut node), 1);
+}
+
+#[test]
+fn what_an_ended_grant_named_and_no_catalog_lists_is_told_no_more() {
+    let mut node = Node::idle();
+    for (n, name) in [(1, "z"), (2, "b")] {
+        node.issue(&grant(n, &[image(name)]));
+        node.answer_leader();
+        node.apply(WriteKind::Take);
+        node.step(Input::Catalog(catalog(n + 1, &[image("b")])));
+        node.pull_succeeds();
+        node.apply(WriteKind::Finish);
+        assert!(node.report().images.contains_key(&*image(name).uid));
+    }
+    assert!(!node.report().images.contains_key("uid-z"));
 }
 
 #[test]
@@ -218,6 +252,7 @@ fn what_was_told_along_with_other_news_needs_no_moment_of_its_own_any_more() {
     node.images.insert(image("a").reference, DIGEST.to_owned());
     node.images_changed();
     node.step(Input::Catalog(Catalog { answer_within: secs(4000), ..catalog(2, &[image("a")]) }));
+    node.free_percent = Some(10);
     node.step(Input::DiskFree(10));
     node.apply(WriteKind::Report);
     assert!(node.report().images.contains_key("uid-a"));
@@ -228,14 +263,41 @@ fn what_was_told_along_with_other_news_needs_no_moment_of_its_own_any_more() {
 }
 
 #[test]
-fn an_eviction_that_a_new_process_finds_is_told_at_once_also_if_the_catalog_came_first() {
-    let mut node = holding_a();
+fn an_eviction_that_a_new_process_finds_is_told_at_once_whichever_comes_first_lease_or_catalog() {
+    let listed = Catalog { answer_within: secs(4000), ..catalog(2, &[image("a")]) };
+    for catalog_first in [true, false] {
+        let mut node = holding_a();
+        node.images.clear();
+        node.restart("process-2");
+        if catalog_first {
+            node.step(Input::Catalog(listed.clone()));
+            node.see_lease();
+        } else {
+            node.see_lease();
+            node.step(Input::Catalog(listed.clone()));
+        }
+        node.answer_list();
+        node.apply(WriteKind::Report);
+    }
+}
+
+#[test]
+fn of_images_that_nobody_wants_any_more_a_thousand_are_remembered() {
+    let images: Vec<GrantedImage> = (0..1100).map(|n| image(&format!("a{n:04}"))).collect();
+    let mut node = Node::idle();
+    node.images = images.iter().map(|image| (image.reference.clone(), DIGEST.to_owned())).collect();
+    node.images_changed();
+    node.step(Input::Catalog(catalog(2, &images)));
+    node.advance(secs(4));
     node.images.clear();
-    node.restart("process-2");
-    node.step(Input::Catalog(Catalog { answer_within: secs(4000), ..catalog(2, &[image("a")]) }));
-    node.see_lease();
-    node.answer_list();
+    node.images_changed();
+    node.step(Input::Catalog(catalog(3, &[])));
+    node.step(Input::Catalog(catalog(4, &images)));
     node.apply(WriteKind::Report);
+    node.advance(secs(60));
+    node.apply(WriteKind::Report);
+    let report = node.report();
+    assert_eq!(report.images.len() + usize::try_from(report.left_out).unwrap(), 1024);
 }
 
 #[test]

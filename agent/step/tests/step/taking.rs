@@ -3,6 +3,7 @@
 use crate::node::{DIGEST, Node, catalog, epoch, grant, image, secs};
 use drop_agent_step::{Effect, Input, WriteKind, WriteResult};
 use drop_protocol::{GrantState, Outcome};
+use serde_json::json;
 
 #[test]
 fn nothing_is_pulled_before_the_grant_is_taken() {
@@ -183,6 +184,21 @@ fn a_take_of_unknown_outcome_is_followed_by_a_read_and_another_take() {
     node.answer_read();
     node.apply(WriteKind::Take);
     assert!(node.pull_in_flight().is_some());
+}
+
+#[test]
+fn a_grant_whose_holder_somebody_erased_is_taken_again_also_if_the_answer_is_lost() {
+    let mut node = Node::working(&[image("a")]);
+    let mut erase = json!({ "metadata": node.lease.as_ref().unwrap()["metadata"].clone() });
+    erase["spec"] = json!({ "holderIdentity": null });
+    assert!(node.patch(&erase));
+    node.see_lease();
+    let (write, patch) = node.open_write(WriteKind::Take);
+    assert!(node.patch(&patch));
+    node.step(Input::WriteDone { write, result: WriteResult::Unknown("timeout".to_owned()) });
+    node.advance(secs(2));
+    node.answer_read();
+    node.apply(WriteKind::Take);
 }
 
 #[test]
