@@ -89,6 +89,9 @@ enum What {
         /// Where the picture goes.
         #[arg(long, default_value = "tests/swarm/cost.svg")]
         svg: PathBuf,
+        /// Numbers of nodes, one run with and one without an audit log each.
+        #[arg(long, value_delimiter = ',', default_values_t = [100, 500, 1000, 2500, 5000])]
+        nodes: Vec<usize>,
     },
     /// A hundred nodes: fails when writes a pair or planning time grow by half over what they are known to be.
     Short,
@@ -113,7 +116,7 @@ fn main() -> Result<()> {
         What::Large { idle_seconds } => {
             case(&cases::large(), Some(Duration::from_secs(*idle_seconds)), json)?
         }
-        What::Curve { svg } => curve(svg, json)?,
+        What::Curve { svg, nodes } => curve(nodes, svg, json)?,
         What::Short => short::measure(json)?,
         What::Soak(options) => soak::run(options, json)?,
     };
@@ -126,11 +129,12 @@ fn case(scenario: &Scenario, idle: Option<Duration>, json: Option<&Path>) -> Res
     Ok(cases::figures(&measured))
 }
 
-fn curve(svg: &Path, json: Option<&Path>) -> Result<Vec<Figure>> {
+fn curve(nodes: &[usize], svg: &Path, json: Option<&Path>) -> Result<Vec<Figure>> {
     let mut all = Vec::new();
-    for scenario in cases::curve() {
-        all.push(cases::measure(&scenario, None)?);
+    for nodes in nodes {
+        all.push(cases::measure(&cases::on_the_curve(*nodes), None)?);
     }
+    all.sort_by_key(|measured| measured.counted.scenario.nodes);
     write_json(json, &all)?;
     plot::write(svg, &all)?;
     println!("the picture is in {}", svg.display());
