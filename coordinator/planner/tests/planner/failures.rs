@@ -11,7 +11,7 @@ const REFUSED: (FailureScope, FailureReason) = (FailureScope::Registry, FailureR
 const PLATFORM: (FailureScope, FailureReason) = (FailureScope::Platform, FailureReason::NoMatchingPlatform);
 const BROKEN: (FailureScope, FailureReason) = (FailureScope::Node, FailureReason::RuntimeError);
 
-/// Nodes n0…, policy with room for all of them, no delay.
+/// Nodes n0…, policy with room for one of them at a time, no delay.
 fn rig(nodes: usize, images: &[&str]) -> Rig {
     let names: Vec<String> = (0..nodes).map(|n| format!("n{n}")).collect();
     let mut rig = Rig::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
@@ -94,6 +94,47 @@ fn a_failure_on_one_node_alone_holds_up_no_other() {
     let mut rig = rig(4, &["app"]);
     attempts(&mut rig, 20 * SECOND, |node, _| (node == "n0").then_some(NOT_FOUND));
     assert_eq!(rig.status("app").ready, "3/4");
+}
+
+#[test]
+fn after_a_failure_on_one_node_alone_the_others_pull_together() {
+    let mut rig = rig(1, &["app"]);
+    attempts(&mut rig, 5 * SECOND, |_, _| Some(NOT_FOUND));
+    rig.policy("p", 4, Duration::ZERO);
+    for node in ["n1", "n2", "n3"] {
+        rig.node(node, |_| {});
+    }
+    rig.run(5 * SECOND);
+    assert_eq!(rig.live(), ["n1", "n2", "n3"]);
+}
+
+#[test]
+fn how_often_one_node_alone_has_failed_does_not_keep_the_others_waiting() {
+    let mut rig = rig(1, &["app"]);
+    attempts(&mut rig, 1000 * SECOND, |_, _| Some(NOT_FOUND));
+    rig.node("n1", |_| {});
+    attempts(&mut rig, 5 * SECOND, |_, _| Some(NOT_FOUND));
+    rig.node("n2", |_| {});
+    rig.run(35 * SECOND);
+    assert_eq!(rig.live(), ["n2"]);
+}
+
+#[test]
+fn while_one_node_probes_nobody_else_does_and_its_success_lets_all_others_pull_together() {
+    let mut rig = rig(6, &["app"]);
+    rig.policy("p", 6, Duration::ZERO);
+    attempts(&mut rig, 5 * SECOND, |_, _| Some(NOT_FOUND));
+    rig.run_with(400 * SECOND, |rig| {
+        let probing: Vec<String> = rig.live().iter().map(|node| (*node).to_owned()).collect();
+        for node in &probing {
+            rig.take(node);
+        }
+        assert!(probing.len() <= 1, "{probing:?}");
+    });
+    assert_eq!(rig.live(), ["n0"]);
+    rig.work("n0", |_| Ok("sha256:one"));
+    rig.run(SECOND);
+    assert_eq!(rig.live(), ["n1", "n2", "n3", "n4", "n5"]);
 }
 
 #[test]
