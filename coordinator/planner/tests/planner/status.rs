@@ -64,6 +64,21 @@ fn failing_is_degraded_with_the_reason_and_goes_away_with_its_cause() {
 }
 
 #[test]
+fn a_node_that_fails_again_and_again_has_failed_since_the_first_time() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |_| {});
+    rig.run(2 * SECOND);
+    let first = rig.now.wall;
+    rig.run_with(200 * SECOND, |rig| {
+        if rig.grant("a").is_some() {
+            rig.work("a", |_| Err((FailureScope::Image, FailureReason::Unauthorized)));
+        }
+    });
+    let failed = &rig.status("app").failed_nodes[0];
+    assert_eq!((failed.attempts, failed.since), (3, Some(first)));
+}
+
+#[test]
 fn what_a_silent_node_reported_counts_for_five_minutes_and_then_is_missing() {
     let mut rig = Rig::with_nodes(&["a", "b"]);
     rig.image("app", |_| {});
@@ -173,6 +188,25 @@ fn while_nodes_report_one_after_another_writes_are_spaced() {
     rig.run_with(20 * SECOND, Rig::eager);
     assert_eq!(rig.status("app").ready, "50/50");
     assert!(rig.statuses.len() <= 8, "{}", rig.statuses.len());
+}
+
+#[test]
+fn while_more_is_soon_to_be_told_progress_is_written_every_ten_seconds() {
+    let names: Vec<String> = (0..100).map(|n| format!("n{n:02}")).collect();
+    let mut rig = Rig::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    rig.policy("p", 5, Duration::ZERO);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.run(5 * SECOND);
+    rig.statuses.clear();
+    let start = rig.now.monotonic;
+    rig.run_with(60 * SECOND, |rig| {
+        // A pull takes some seconds.
+        if rig.elapsed(start).as_secs() % 4 == 3 {
+            rig.eager();
+        }
+    });
+    assert!(rig.status("app").nodes_ready > 50, "{}", rig.status("app").ready);
+    assert!((5..=8).contains(&rig.statuses.len()), "{}", rig.statuses.len());
 }
 
 #[test]
