@@ -21,7 +21,7 @@ use crate::wake::Wake;
 /// Of nodes that hold a newly listed image that has to be confirmed, some say so within this time, however many they are.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
 /// Where all nodes have answered sooner: so long after the last of them was to answer.
-const FIRST_ANSWER_MARGIN: Duration = Duration::from_millis(300);
+const FIRST_ANSWER_MARGIN: Duration = Duration::from_millis(150);
 /// The longest that an evicted image waits before it is pulled again.
 const EVICTION_BACKOFF_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 

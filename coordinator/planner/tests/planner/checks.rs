@@ -10,7 +10,7 @@ use crate::rig::{Rig, SECOND};
 /// So long after it is wanted the catalog lists an image: others may come with it.
 const LISTED: Duration = Duration::from_millis(400);
 /// So long after that agents have answered.
-const ANSWERED: Duration = Duration::from_millis(200);
+const ANSWERED: Duration = Duration::from_millis(100);
 /// How long a registry is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -188,7 +188,7 @@ fn while_a_registry_is_known_to_fail_nobody_waits_for_it() {
 
 #[test]
 fn the_fewer_nodes_there_are_the_sooner_silence_means_absence() {
-    for (nodes, within) in [(2, 310), (40, 500), (500, 1000)] {
+    for (nodes, within) in [(2, 160), (40, 350), (500, 1000)] {
         let names: Vec<String> = (0..nodes).map(|n| format!("n{n:03}")).collect();
         let mut rig = Rig::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
         rig.world.checks = true;
