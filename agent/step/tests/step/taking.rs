@@ -38,6 +38,7 @@ fn a_grant_of_a_coordinator_that_does_not_lead_is_refused() {
         node.apply(WriteKind::Refuse);
         assert_eq!(node.lease().state(), GrantState::Ended(Outcome::Refused));
         assert_eq!(node.pull_in_flight(), None);
+        assert_eq!(node.agent.grant(), None);
     }
 }
 

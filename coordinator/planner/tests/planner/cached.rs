@@ -51,6 +51,7 @@ fn an_image_that_is_never_pulled_says_so_where_it_is_missing() {
     assert!(rig.issued.is_empty());
     assert_eq!(rig.status("app").ready, "1/2");
     assert_eq!(rig.status("app").condition("Ready").unwrap().reason, "ErrImageNeverPull");
+    assert_eq!(rig.waiting()["app/b"], "ErrImageNeverPull");
     let waiting = rig.plan().waiting;
     assert_eq!(waiting.counts().into_iter().collect::<Vec<_>>(), [("ErrImageNeverPull", 1)]);
     assert_eq!((waiting.len(), waiting.is_empty()), (1, false));

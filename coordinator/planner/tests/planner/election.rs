@@ -78,7 +78,7 @@ fn an_untaken_grant_that_nobody_wants_any_more_is_not_restamped() {
 }
 
 /// Node `a` has pulled and `b` is next, but somebody may still be pulling on `b`.
-fn b_is_waited_for(mut rig: Rig) {
+fn b_is_waited_for(rig: &mut Rig) {
     rig.run(59 * SECOND);
     assert_eq!(rig.issued.len(), 1, "somebody may still be pulling on b");
     assert!(!rig.world.cluster.leases.contains_key("b"));
@@ -92,7 +92,8 @@ fn a_node_without_a_lease_counts_as_one_slot_for_one_duration() {
     rig.work("a", |_| Ok("sha256:one"));
     rig.elect(2);
     rig.world.cluster.leases.remove("b");
-    b_is_waited_for(rig);
+    b_is_waited_for(&mut rig);
+    assert!(rig.world.cluster.leases.contains_key("b"));
 }
 
 #[test]
@@ -100,7 +101,8 @@ fn also_where_no_node_has_one() {
     let mut rig = rig(1, Duration::ZERO);
     rig.elect(2);
     rig.world.cluster.leases.clear();
-    b_is_waited_for(rig);
+    b_is_waited_for(&mut rig);
+    assert!(rig.world.cluster.leases.contains_key("b"));
 }
 
 #[test]
@@ -109,7 +111,8 @@ fn also_by_a_leader_that_would_be_the_first_but_for_the_leases_that_it_finds() {
     rig.work("a", |_| Ok("sha256:one"));
     rig.world.leadership.as_mut().unwrap().epoch.lease = "made anew".to_owned();
     rig.world.cluster.leases.remove("b");
-    b_is_waited_for(rig);
+    b_is_waited_for(&mut rig);
+    assert!(rig.world.cluster.leases.contains_key("b"));
 }
 
 #[test]
@@ -119,7 +122,7 @@ fn the_agent_s_pod_of_a_deleted_node_counts_as_one_slot_for_one_duration() {
     rig.world.cluster.nodes.remove("b");
     rig.world.cluster.leases.remove("b");
     rig.elect(2);
-    b_is_waited_for(rig);
+    b_is_waited_for(&mut rig);
 }
 
 #[test]

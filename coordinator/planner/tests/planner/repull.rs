@@ -101,6 +101,7 @@ fn a_node_that_lags_behind_a_moved_tag_catches_up_once() {
     let asked: Vec<&str> = rig.issued[first..].iter().map(|(_, _, node)| node.as_str()).collect();
     assert_eq!(asked, ["c"], "and if the registry still says the old one, that is that");
     assert_eq!(rig.status("app").resolved_digest.as_deref(), Some("sha256:two"));
+    assert_eq!(rig.status("app").digests_total, 2);
     let held: Vec<(&str, bool)> =
         rig.status("app").digests.iter().map(|held| (held.digest.as_str(), held.newest)).collect();
     assert_eq!(held, [("sha256:two", true), ("sha256:one", false)]);

@@ -29,6 +29,7 @@ fn an_untaken_grant_is_removed_when_an_image_of_it_is_deleted() {
     let mut rig = rig();
     rig.delete_image("one");
     let plan = rig.step();
+    assert_eq!(plan.withdrawals[0].kind, WithdrawKind::Remove);
     assert_eq!(plan.withdrawals[0].to_string(), "remove grant lead.1.0 from a: no longer wanted as granted");
     rig.run(SECOND);
     assert_eq!(rig.granted("a"), ["two"]);

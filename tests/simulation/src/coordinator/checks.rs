@@ -6,14 +6,12 @@ use drop_planner::{Check, CheckOutcome};
 
 use super::execute::Purpose;
 use crate::breaks::Break;
-use crate::invariants::quiet::Question;
+use crate::invariants::quiet::{LONGEST_BACKOFF, Question};
 use crate::network::{Client, transit};
 use crate::simulation::{Event, Message, Simulation};
 
 /// When a coordinator gives up on a registry.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it leaves a registry alone that does not answer, at most.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 
 impl Simulation {
     pub(super) fn send_checks(&mut self, index: usize, client: Client, checks: Vec<Check>) {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::simulation::Simulation;
 
-/// Longer than any backoff: what is quiet for this long waits for nothing. The longest is that of questions to a registry
-/// that does not answer, 10 min.
-pub const BACKED_OFF: Duration = Duration::from_secs(660);
+/// The longest backoff of all: how long a registry that does not answer is left alone, at most.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
+/// What is quiet for this long waits for nothing.
+pub const BACKED_OFF: Duration = Duration::from_secs(LONGEST_BACKOFF.as_secs() + 60);
 /// How long nothing may happen after that. What comes again and again, at the slowest every 21 min, comes too soon for the
 /// one or for the other.
 pub const QUIET: Duration = Duration::from_secs(600);
