@@ -16,7 +16,7 @@ pub(crate) struct Crowd {
     /// Namespace of the stage.
     namespace: String,
     pub(crate) nodes: Vec<String>,
-    pub(crate) image: String,
+    image: String,
     all_nodes: Api<Node>,
     pub(crate) leases: Api<Lease>,
     pub(crate) catalogs: Api<ConfigMap>,
@@ -76,7 +76,7 @@ impl Crowd {
 
     /// Creates the CachedImage: `image`, with further fields of its spec, on these nodes.
     pub(crate) async fn want(&self, image: &str, fields: &Value) {
-        let mut spec = json!({ "image": image, "tag": "1", "nodeSelector": { "stage": self.namespace } });
+        let mut spec = json!({ "image": image, "nodeSelector": { "stage": self.namespace } });
         spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let object = json!({
             "apiVersion": format!("{}/{}", drop_crds::GROUP, drop_crds::VERSION), "kind": "CachedImage",
@@ -89,7 +89,7 @@ impl Crowd {
     /// Creates a CachedImage of `image` that nodes are to hold already, with further fields of its spec; has all of
     /// them tell that they hold `digest`, as agents do that have not pulled it.
     pub(crate) async fn hold(&self, image: &str, digest: &str, fields: &Value) {
-        let mut never = json!({ "imagePullPolicy": "Never" });
+        let mut never = json!({ "tag": "1", "imagePullPolicy": "Never" });
         never.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         self.want(image, &never).await;
         let line = format!("{image}:1");
