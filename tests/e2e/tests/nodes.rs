@@ -8,6 +8,7 @@ use drop_devtools::{command, node as parts};
 use drop_harness::faulty::{Door, Fault, Trust};
 use drop_harness::{Cluster, Wanted, machine, metrics, processes, run, scrape};
 use drop_protocol::names;
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -25,8 +26,11 @@ fn nodes(cluster: &Cluster) -> Api<Node> {
     Api::all(cluster.client.clone())
 }
 
-async fn edit_node(cluster: &Cluster, name: &str, patch: Value) -> Result<()> {
-    nodes(cluster).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+/// Changes on which nodes there are agents, and how the Pods of those that stay follow the DaemonSet.
+async fn place_agents(agents: &Api<DaemonSet>, affinity: &Value, strategy: &Value) -> Result<()> {
+    let pod = json!({ "spec": { "affinity": affinity } });
+    let patch = json!({ "spec": { "template": pod, "updateStrategy": strategy } });
+    agents.patch(names::AGENT_APP, &PatchParams::default(), &Patch::Merge(patch)).await?;
     Ok(())
 }
 
@@ -143,20 +147,27 @@ fn a_node_without_an_agent_is_named_as_the_reason_and_holds_up_nobody() -> Resul
         let image = cluster.fresh_images(1, 1).await?.remove(0);
         let last = cluster.nodes[2].0.as_str();
         cluster.apply_policy(1, Duration::ZERO).await?;
-        // The DaemonSet leaves out nodes that say so; what the kubelet tells of the node stays as it is.
-        let os = |os: &str| json!({ "metadata": { "labels": { "kubernetes.io/os": os } } });
-        edit_node(cluster, last, os("none")).await?;
+        let agents: Api<DaemonSet> = Api::namespaced(cluster.client.clone(), names::DEFAULT_NAMESPACE);
+        let usual =
+            agents.get(names::AGENT_APP).await?.spec.context("a DaemonSet without spec")?.update_strategy;
+        // The other nodes' Pods stay as they are, and are of the usual kind once more when this is undone.
+        let terms =
+            json!([{ "matchFields": [{ "key": "metadata.name", "operator": "NotIn", "values": [last] }] }]);
+        let elsewhere = json!({
+            "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": terms } },
+        });
+        place_agents(&agents, &elsewhere, &json!({ "type": "OnDelete", "rollingUpdate": null })).await?;
         let outcome = async {
             let selector = format!("app.kubernetes.io/name={}", names::AGENT_APP);
-            let agents = ListParams::default().labels(&selector).fields(&format!("spec.nodeName={last}"));
-            let gone = async || Ok(cluster.pods().list(&agents).await?.items.is_empty());
+            let there = ListParams::default().labels(&selector).fields(&format!("spec.nodeName={last}"));
+            let gone = async || Ok(cluster.pods().list(&there).await?.items.is_empty());
             cluster.wait_until(SOON, "the agent is gone", gone).await?;
             cluster.apply_image(&image).await?;
             cluster.wait_fraction(&image.name, "2/3", SOON).await?;
             wait_waiting(cluster, &image, "AgentNotReady", 1).await
         }
         .await;
-        edit_node(cluster, last, os("linux")).await?;
+        place_agents(&agents, &Value::Null, &json!(usual)).await?;
         outcome?;
         cluster.wait_fraction(&image.name, "3/3", SOON).await?;
         cluster.clean().await
