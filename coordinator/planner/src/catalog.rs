@@ -9,7 +9,6 @@ use drop_protocol::catalog::{ANSWER_MARGIN, ANSWER_WITHIN_MOST};
 use crate::cluster::{CachedImage, StoredCatalog, World};
 use crate::memory::WriteKey;
 use crate::survey::{Need, Survey};
-use crate::targets;
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
 
@@ -25,9 +24,8 @@ const LEAP: u64 = 1 << 32;
 const PATIENT: Duration = Duration::from_secs(30);
 const FAR_MORE: u32 = 4;
 
-/// How long agents may take to answer a newly listed reference.
-pub(crate) fn answer_within(world: &World) -> Duration {
-    let nodes = world.cluster.nodes.values().filter(|node| targets::can_hold_images(node)).count();
+/// How long the agents of so many nodes may take to answer a newly listed reference.
+pub(crate) fn answer_within(nodes: usize) -> Duration {
     let time =
         ANSWER_MARGIN + Duration::from_millis(u64::try_from(nodes).unwrap_or(u64::MAX).saturating_mul(5));
     time.min(ANSWER_WITHIN_MOST)
@@ -66,13 +64,14 @@ pub(crate) fn explain(survey: &mut Survey<'_>) {
 }
 
 /// The new content, if it is to be written now.
-pub(crate) fn plan(world: &World, wake: &Wake) -> Option<Catalog> {
+pub(crate) fn plan(survey: &Survey<'_>, wake: &Wake) -> Option<Catalog> {
+    let (world, nodes) = (survey.world, survey.nodes.len());
     let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for image in listable(world) {
         wanted.entry(&image.reference).or_default().insert(&image.uid);
     }
     let stored = world.cluster.catalog.as_ref();
-    if stored.is_some_and(|stored| is_sound(world, stored) && says(&stored.catalog, &wanted)) {
+    if stored.is_some_and(|stored| is_sound(nodes, stored) && says(&stored.catalog, &wanted)) {
         return None;
     }
     let writes = &world.memory.writes;
@@ -90,7 +89,7 @@ pub(crate) fn plan(world: &World, wake: &Wake) -> Option<Catalog> {
     let answered = answered.filter(|answered| answered.saturating_sub(stored) <= LEAP).max();
     Some(Catalog {
         generation: answered.unwrap_or_default().max(stored).saturating_add(1),
-        answer_within: answer_within(world),
+        answer_within: answer_within(nodes),
         wanted: wanted
             .into_iter()
             .map(|(reference, uids)| (reference.to_owned(), uids.into_iter().map(str::to_owned).collect()))
@@ -98,9 +97,10 @@ pub(crate) fn plan(world: &World, wake: &Wake) -> Option<Catalog> {
     })
 }
 
-/// Whether the catalog is one that a coordinator may have written, and asks of nobody to wait for agents much longer than they need.
-pub(crate) fn is_sound(world: &World, stored: &StoredCatalog) -> bool {
-    let patient = stored.catalog.answer_within <= answer_within(world).saturating_mul(FAR_MORE).max(PATIENT);
+/// Whether the catalog is one that a coordinator may have written, and asks of nobody to wait for the agents of so many nodes much
+/// longer than they need.
+pub(crate) fn is_sound(nodes: usize, stored: &StoredCatalog) -> bool {
+    let patient = stored.catalog.answer_within <= answer_within(nodes).saturating_mul(FAR_MORE).max(PATIENT);
     !stored.damaged && stored.strays.is_empty() && patient
 }
 

@@ -47,7 +47,7 @@ pub struct Cluster {
     /// Nodes by name.
     pub nodes: BTreeMap<String, Arc<Node>>,
     /// The newest agent Pod of each node, by the node's name.
-    pub agents: BTreeMap<String, AgentPod>,
+    pub agents: BTreeMap<String, Arc<AgentPod>>,
     /// Node Leases (those with the node-lease label), by name.
     pub leases: BTreeMap<String, Arc<NodeLease>>,
     /// The catalog, if it exists and can be read.

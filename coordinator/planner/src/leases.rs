@@ -5,9 +5,7 @@ use drop_protocol::names::LEADER_LEASE;
 use crate::cluster::World;
 use crate::memory::WriteKey;
 use crate::plan::{CreateLease, DeleteLease};
-use crate::targets;
 use crate::wake::Wake;
-use crate::walk::Walk;
 
 /// Leases for nodes that have none, and those that belong to an earlier Node of the same name.
 ///
@@ -18,18 +16,17 @@ pub(crate) fn plan(world: &World, wake: &Wake) -> (Vec<CreateLease>, Vec<DeleteL
     let haunted = memory.leases.haunted();
     let left_alone = |write| memory.writes.left_alone_until(&write).is_some_and(|until| wake.ahead(until));
     let (mut create, mut delete) = (Vec::new(), Vec::new());
-    let mut leases = Walk::new(&world.cluster.leases);
-    for (name, node) in world.cluster.nodes.iter().filter(|(name, _)| name.as_str() != LEADER_LEASE) {
-        match leases.at(name) {
+    let without_lease = memory.nodes.iter().filter(|(_, known)| known.lease.is_none());
+    for (name, known) in without_lease.filter(|(name, _)| name.as_str() != LEADER_LEASE) {
+        match world.cluster.leases.get(name) {
             None => {
-                if targets::can_hold_images(node)
+                if known.holds_images
                     && !haunted.get(name.as_str()).is_some_and(|until| wake.ahead(*until))
                     && !left_alone(WriteKey::CreateLease(name.clone()))
                 {
-                    create.push(CreateLease { node: name.clone(), node_uid: node.uid.clone() });
+                    create.push(CreateLease { node: name.clone(), node_uid: known.node.uid.clone() });
                 }
             }
-            Some(lease) if lease.node_uid.as_ref() == Some(&node.uid) => {}
             Some(lease) => {
                 if !left_alone(WriteKey::DeleteLease(name.clone())) {
                     let (uid, resource_version) = (lease.uid.clone(), lease.resource_version);

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::cluster::{CachedImage, Cluster, World};
+use crate::cluster::{CachedImage, Cluster};
 use crate::memory::WriteKey;
+use crate::survey::Survey;
 use crate::wake::Wake;
 
 /// While things change, the Role is rewritten no more often than this.
@@ -24,9 +25,10 @@ pub(crate) fn pending<'w>(cluster: &'w Cluster, image: &'w CachedImage) -> Vec<&
 }
 
 /// What the Role is to name, if it is to be written now.
-pub(crate) fn plan(world: &World, wake: &Wake) -> Option<BTreeSet<String>> {
+pub(crate) fn plan(survey: &Survey<'_>, wake: &Wake) -> Option<BTreeSet<String>> {
+    let world = survey.world;
     let stored = world.cluster.pull_secrets.as_ref()?;
-    let wanted = wanted(world);
+    let wanted = wanted(survey);
     if stored
         .secrets
         .as_ref()
@@ -47,10 +49,10 @@ pub(crate) fn plan(world: &World, wake: &Wake) -> Option<BTreeSet<String>> {
 }
 
 /// What CachedImages name, and what the grants name that are being worked on: a pull in flight keeps its Secrets.
-fn wanted(world: &World) -> BTreeSet<&str> {
-    let live = world.memory.leases.seen.values().filter(|seen| seen.live.is_some());
+fn wanted<'w>(survey: &Survey<'w>) -> BTreeSet<&'w str> {
+    let live = survey.granted.iter().map(|granted| granted.seen).filter(|seen| seen.live.is_some());
     let granted = live.filter_map(|seen| seen.lease.grant.as_ref()).flat_map(|grant| &grant.images);
     let of_grants = granted.flat_map(|image| &image.secrets);
-    let of_images = world.cluster.images.values().flat_map(|image| &image.secrets);
+    let of_images = survey.world.cluster.images.values().flat_map(|image| &image.secrets);
     of_images.chain(of_grants).map(String::as_str).collect()
 }

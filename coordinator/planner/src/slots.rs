@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::memory::Memory;
+use crate::survey::Survey;
 
 /// Slots that live grants, issues under way and ghosts occupy.
 #[derive(Debug, Default)]
@@ -13,9 +13,9 @@ pub(crate) struct Slots<'w> {
 }
 
 impl<'w> Slots<'w> {
-    pub(crate) fn count(memory: &'w Memory) -> Self {
-        let mut slots = Self::default();
-        for live in memory.leases.seen.values().filter_map(|seen| seen.live.as_ref()) {
+    pub(crate) fn count(survey: &Survey<'w>) -> Self {
+        let (mut slots, memory) = (Self::default(), survey.memory);
+        for live in survey.granted.iter().filter_map(|granted| granted.seen.live.as_ref()) {
             slots.add(live.policy.as_deref());
         }
         for under_way in memory.writes.unsettled.values() {

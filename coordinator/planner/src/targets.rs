@@ -11,13 +11,13 @@ pub(crate) fn can_hold_images(node: &Node) -> bool {
     node.os == "linux" && !node.virtual_kubelet && node.name != LEADER_LEASE
 }
 
+/// Whether `image` is wanted on every node that can hold images and has no taints.
+pub(crate) fn is_for_all(image: &CachedImage, policy: Option<&PullPolicy>) -> bool {
+    image.node_selector.is_empty() && policy.is_none_or(|policy| policy.node_selector.is_empty())
+}
+
 /// Whether `image` is wanted on `node`, which can hold images. A `policy` that is missing narrows nothing.
 pub(crate) fn is_target(image: &CachedImage, policy: Option<&PullPolicy>, node: &Node) -> bool {
-    let anywhere =
-        image.node_selector.is_empty() && policy.is_none_or(|policy| policy.node_selector.is_empty());
-    if anywhere && node.taints.is_empty() {
-        return true;
-    }
     is_selected(image, policy, node) && repelling_taint(image, policy, node).is_none()
 }
 

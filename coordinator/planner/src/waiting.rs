@@ -149,7 +149,7 @@ impl WaitReason {
 #[derive(Debug, Clone, Default)]
 pub struct Waiting {
     pub(crate) images: Vec<Arc<CachedImage>>,
-    pub(crate) nodes: Vec<Arc<Node>>,
+    pub(crate) nodes: Arc<[Arc<Node>]>,
     /// Index of the image, index of the node, why; sorted.
     pub(crate) pairs: Vec<(u32, u32, WaitReason)>,
 }
@@ -171,7 +171,7 @@ impl Waiting {
         }
         Self {
             images: survey.images.iter().map(|facts| Arc::clone(facts.image)).collect(),
-            nodes: survey.nodes.iter().map(|facts| Arc::clone(facts.node)).collect(),
+            nodes: Arc::clone(&survey.memory.holders),
             pairs,
         }
     }

@@ -8,6 +8,7 @@ use crate::memory::WriteKey;
 use crate::memory::leases::{LeaseMemory, LiveGrant};
 use crate::plan::{Withdraw, WithdrawKind, WithdrawReason};
 use crate::survey::Survey;
+use crate::survey::nodes::Granted;
 use crate::wake::Wake;
 
 /// A grant that is not taken for so long is withdrawn.
@@ -37,12 +38,11 @@ impl Wanted {
     }
 }
 
-/// How far a grant to `node` is still wanted.
-pub(crate) fn wanted(survey: &Survey<'_>, node: &str, grant: &Grant) -> Wanted {
+/// How far a grant to the node of this number is still wanted; nothing is on one that can't hold images.
+pub(crate) fn wanted(survey: &Survey<'_>, node: Option<usize>, grant: &Grant) -> Wanted {
     let mut wanted = Wanted { unwanted: Vec::new(), moved: false };
-    let number = survey.number_of(node);
     for image in &grant.images {
-        match number.and_then(|number| survey.still_wanted(number, &grant.policy, image)) {
+        match node.and_then(|node| survey.still_wanted(node, &grant.policy, image)) {
             None => wanted.unwanted.push(image.uid.clone()),
             Some(same_policy) => wanted.moved |= !same_policy,
         }
@@ -53,7 +53,7 @@ pub(crate) fn wanted(survey: &Survey<'_>, node: &str, grant: &Grant) -> Wanted {
 /// Looks at every live grant.
 pub(crate) fn judge(survey: &Survey<'_>, wake: &Wake) -> Verdicts {
     let mut verdicts = Verdicts::default();
-    for (node, seen) in &survey.memory.leases.seen {
+    for &Granted { node, seen } in &survey.granted {
         let Some(live) = &seen.live else {
             // Nobody holds it, and nobody could take it.
             if seen.lease.grant_error.is_some() {
@@ -64,7 +64,7 @@ pub(crate) fn judge(survey: &Survey<'_>, wake: &Wake) -> Verdicts {
         };
         match verdict(survey, node, seen, live, wake) {
             Verdict::Keep => {}
-            Verdict::Orphan => verdicts.orphans.push(node.clone()),
+            Verdict::Orphan => verdicts.orphans.push(seen.lease.node.clone()),
             Verdict::Withdraw(kind, reason) => {
                 verdicts.withdrawals.extend(withdraw(survey, &seen.lease, kind, reason, wake));
             }
@@ -79,7 +79,13 @@ enum Verdict {
     Withdraw(WithdrawKind, WithdrawReason),
 }
 
-fn verdict(survey: &Survey<'_>, node: &str, seen: &LeaseMemory, live: &LiveGrant, wake: &Wake) -> Verdict {
+fn verdict(
+    survey: &Survey<'_>,
+    node: Option<usize>,
+    seen: &LeaseMemory,
+    live: &LiveGrant,
+    wake: &Wake,
+) -> Verdict {
     let expired = || !wake.ahead(seen.unchanged_since.after(seen.lease.lapses_after()));
     let readable = live.id.as_ref().and(seen.lease.grant.as_ref());
     if live.taken.is_some() {
@@ -105,7 +111,7 @@ fn verdict(survey: &Survey<'_>, node: &str, seen: &LeaseMemory, live: &LiveGrant
 }
 
 /// The mark that a taken grant should bear, unless it says as much already.
-fn mark(survey: &Survey<'_>, node: &str, grant: &Grant) -> Option<Withdrawal> {
+fn mark(survey: &Survey<'_>, node: Option<usize>, grant: &Grant) -> Option<Withdrawal> {
     let wanted = wanted(survey, node, grant);
     if wanted.is_whole() {
         return None;
@@ -149,7 +155,7 @@ pub(crate) fn of_earlier_leader(survey: &Survey<'_>, lease: &NodeLease, wake: &W
 /// Asks up to `waiting` nodes that have worked on a grant of `policy` for a whole turn to finish.
 pub(crate) fn turns(survey: &Survey<'_>, policy: &str, waiting: usize, wake: &Wake) -> Vec<Withdraw> {
     let mut long: Vec<(Monotonic, &LeaseMemory)> = Vec::new();
-    for seen in survey.memory.leases.seen.values() {
+    for seen in survey.granted.iter().map(|granted| granted.seen) {
         let Some(taken) = seen.live.as_ref().and_then(|live| live.taken) else { continue };
         let Some(grant) = &seen.lease.grant else { continue };
         // A single image is finished anyway.

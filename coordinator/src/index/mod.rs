@@ -10,6 +10,8 @@
 pub mod strings;
 pub mod table;
 
+use std::sync::Arc;
+
 use drop_planner::{
     AgentPod, CachedImage, CachedImageSet, Cluster, Discovery, Node, PullPolicy, StoredCatalog,
     StoredPullSecrets,
@@ -133,10 +135,16 @@ impl Index {
             // Sorted by age, so that the newest Pod of a node is the one that stays.
             let mut pods: Vec<_> = self.agent_rows.values().collect();
             pods.sort_by(|a, b| (a.created, &a.uid).cmp(&(b.created, &b.uid)));
-            cluster.agents = pods
-                .into_iter()
-                .map(|pod| (pod.node.clone(), AgentPod { uid: pod.uid.clone(), ready: pod.ready }))
-                .collect();
+            let before = std::mem::take(&mut cluster.agents);
+            let agent = |pod: &AgentRow| {
+                let agent = AgentPod { uid: pod.uid.clone(), ready: pod.ready };
+                before
+                    .get(&pod.node)
+                    .filter(|known| ***known == agent)
+                    .cloned()
+                    .unwrap_or_else(|| Arc::new(agent))
+            };
+            cluster.agents = pods.into_iter().map(|pod| (pod.node.clone(), agent(pod))).collect();
         }
     }
 
@@ -159,6 +167,8 @@ fn row_of<T>(event: &mut Event<T>) -> Option<&mut T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use drop_planner::Cluster;
     use jiff::Timestamp;
 
@@ -178,6 +188,20 @@ mod tests {
         index.apply(&mut cluster, pod("old", 10, true));
         index.settle(&mut cluster);
         assert_eq!(cluster.agents["node-1"].uid, "new");
+        assert!(!cluster.agents["node-1"].ready);
+    }
+
+    #[test]
+    fn an_agent_that_has_not_changed_is_known_by_its_pointer() {
+        let (mut index, mut cluster) = (Index::default(), Cluster::default());
+        index.apply(&mut cluster, pod("pod", 10, true));
+        index.settle(&mut cluster);
+        let before = Arc::clone(&cluster.agents["node-1"]);
+        index.apply(&mut cluster, pod("older", 5, false));
+        index.settle(&mut cluster);
+        assert!(Arc::ptr_eq(&cluster.agents["node-1"], &before));
+        index.apply(&mut cluster, pod("pod", 10, false));
+        index.settle(&mut cluster);
         assert!(!cluster.agents["node-1"].ready);
     }
 

@@ -48,7 +48,7 @@ pub(crate) fn fold(survey: &Survey<'_>, wake: &Wake) -> (Vec<StatusWrite>, Vec<P
     let mut names = Names::of(survey);
     for facts in &survey.images {
         let image = facts.image;
-        let tally = Tally::new(survey, facts);
+        let tally = Tally::new(survey, facts, &names);
         let status = without_nodes(survey, facts, &tally);
         let stored = &image.status;
         let same_nodes = tally.lists(&stored.cached_nodes, facts, &mut names);

@@ -27,7 +27,7 @@ const fn passes(why: WaitReason) -> bool {
 pub(super) fn text(survey: &Survey<'_>, facts: &ImageFacts<'_>, obstacle: Reason) -> String {
     let one = obstacle.nodes == 1;
     let node = survey.nodes.get(obstacle.first);
-    let name = node.map_or("", |node| node.node.name.as_str());
+    let name = node.map_or("", |node| node.name);
     let who = nodes_like(obstacle.nodes, name);
     let has = if one { "has" } else { "have" };
     match obstacle.why {

@@ -54,7 +54,7 @@ pub(super) struct FailingPair<'w> {
 }
 
 impl<'w> Tally<'w> {
-    pub(super) fn new(survey: &Survey<'w>, facts: &ImageFacts<'w>) -> Self {
+    pub(super) fn new(survey: &Survey<'w>, facts: &ImageFacts<'w>, names: &Names<'_>) -> Self {
         let mut tally = Self {
             targeted: super::count(facts.pairs.len()),
             ready: 0,
@@ -70,16 +70,16 @@ impl<'w> Tally<'w> {
         };
         let mut name_bytes = 0;
         for pair in facts.pairs.iter() {
-            let Some(node) = survey.nodes.get(pair.node) else { continue };
             if pair.cached {
-                name_bytes += node.node.name.len() + 3;
+                name_bytes += names.length(pair.node) + 3;
                 if name_bytes <= CACHED_NODES_BYTES {
                     tally.listed += 1;
                     tally.bytes = 1024 + u64::try_from(name_bytes).unwrap_or(u64::MAX);
                 }
             }
-            let eventful = pair.reported.eventful && !node.forgotten;
-            let entry = eventful.then(|| node.entry(&facts.image.uid, pair.reported)).flatten();
+            let eventful = || survey.nodes.get(pair.node).filter(|node| !node.forgotten);
+            let entry = pair.reported.eventful.then(eventful).flatten();
+            let entry = entry.and_then(|node| node.entry(&facts.image.uid, pair.reported));
             let mut failed = false;
             if let Some(entry) = entry {
                 if let Some(failure) = entry.failure.as_ref().filter(|_| pair.failing) {
@@ -150,7 +150,7 @@ impl<'w> Tally<'w> {
         survey: &'s Survey<'_>,
         facts: &'s ImageFacts<'_>,
     ) -> impl Iterator<Item = &'s str> + use<'s> {
-        self.listed(facts).filter_map(|node| Some(survey.nodes.get(node)?.node.name.as_str()))
+        self.listed(facts).filter_map(|node| Some(survey.nodes.get(node)?.name))
     }
 
     /// Whether `stored` are the names of the cached nodes that are listed.
@@ -173,7 +173,11 @@ pub(super) struct Names<'w> {
 
 impl<'w> Names<'w> {
     pub(super) fn of(survey: &Survey<'w>) -> Self {
-        Self { known: survey.nodes.iter().map(|facts| facts.node.name.as_str()).collect() }
+        Self { known: survey.nodes.iter().map(|facts| facts.name).collect() }
+    }
+
+    fn length(&self, node: usize) -> usize {
+        self.known.get(node).map_or(0, |name| name.len())
     }
 
     fn is(&mut self, node: usize, stored: &'w str) -> bool {

@@ -19,7 +19,7 @@ pub(super) fn issue(
     sequence: u64,
 ) -> Option<Issue> {
     let node = survey.nodes.get(candidate.node)?;
-    let lease = survey.world.cluster.leases.get(&node.node.name)?;
+    let lease = survey.world.cluster.leases.get(node.name)?;
     let limit = limit.map_or(i32::MAX, |limit| limit.max(candidate.priority));
     let (images, due_since) = order
         .iter()
@@ -54,7 +54,7 @@ pub(super) fn issue(
         grant.images.pop();
     }
     (!grant.images.is_empty()).then(|| Issue {
-        node: node.node.name.clone(),
+        node: node.name.to_owned(),
         lease_uid: lease.uid.clone(),
         resource_version: lease.resource_version,
         grant,

@@ -39,7 +39,7 @@ pub(crate) struct Handout {
 /// Shares out the free slots. `orphans` are nodes with an untaken grant of an earlier leader.
 pub(crate) fn hand_out(survey: &mut Survey<'_>, orphans: &[String], wake: &Wake) -> Handout {
     let mut desk = Desk {
-        slots: Slots::count(survey.memory),
+        slots: Slots::count(survey),
         started: BTreeMap::new(),
         next_grant: survey.memory.writes.next_grant,
         withdrawals: Vec::new(),
@@ -129,7 +129,7 @@ impl<'w> Desk<'w> {
             let Some(node) = survey.nodes.get(candidate.node) else { continue };
             let allowed = self
                 .may_anybody_start(survey, pacing)
-                .and_then(|()| self.may_start(survey, pacing, &node.node.name));
+                .and_then(|()| self.may_start(survey, pacing, node.name));
             match allowed {
                 Err(WaitReason::MinDelay { until }) => {
                     wake.ahead(until);
@@ -191,8 +191,8 @@ fn explain<'w>(survey: &mut Survey<'w>, desk: &Desk<'w>, wake: &Wake) {
             }
             if let (Some(reason), Some(node)) = (reasons.get_mut(pair.node), survey.nodes.get(pair.node)) {
                 reason.get_or_insert_with(|| {
-                    let busy = node.busy || started.contains(node.node.name.as_str());
-                    desk.reason(survey, facts.pacing, &node.node.name, busy, wake)
+                    let busy = node.busy || started.contains(node.name);
+                    desk.reason(survey, facts.pacing, node.name, busy, wake)
                 });
             }
         }

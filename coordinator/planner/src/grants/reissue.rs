@@ -18,7 +18,7 @@ pub(super) fn repeats(survey: &Survey<'_>, desk: &mut Desk<'_>, wake: &Wake) {
         if wake.ahead(at) {
             continue;
         }
-        let wanted = withdraw::wanted(survey, node, &under_way.issue.grant);
+        let wanted = withdraw::wanted(survey, survey.number_of(node), &under_way.issue.grant);
         let mut issue = Issue { kind: IssueKind::Repeat, ..under_way.issue.clone() };
         let reason = if !wanted.is_whole() {
             Some(WithdrawReason::Unwanted)

@@ -39,8 +39,8 @@ pub(crate) struct LeaseMemory {
     pub(crate) live: Option<LiveGrant>,
     /// What was seen of its report's entries, by uid of the CachedImage.
     pub(crate) pairs: BTreeMap<Arc<str>, PairMemory>,
-    /// What it says of each CachedImage, in the order of names; made before each plan.
-    pub(crate) row: Option<Box<[Reported]>>,
+    /// What it says of each CachedImage, in the order of names.
+    pub(crate) row: Box<[Reported]>,
     /// The grant that was there last, if there is none now: its node may still tell how it went.
     removed: Option<Removed>,
 }
@@ -181,8 +181,8 @@ impl Memory {
             }
         }
         self.writes.failures.remove(&super::WriteKey::Withdraw(lease.node.clone()));
-        let seen =
-            LeaseMemory { lease: Arc::clone(lease), unchanged_since: now, live, pairs, row: None, removed };
+        let row = self.columns.row(lease);
+        let seen = LeaseMemory { lease: Arc::clone(lease), unchanged_since: now, live, pairs, row, removed };
         self.leases.seen.insert(lease.node.clone(), seen);
         let first_seen =
             before.filter(|before| before.id.as_ref() == grant_id(lease)).map(|live| live.first_seen);

@@ -49,6 +49,8 @@ pub struct Memory {
     /// Number of this call of [`Memory::observe`]: things seen in one call have no order among each other.
     tick: u64,
     pub(crate) nodes: BTreeMap<String, NodeMemory>,
+    /// Nodes that can hold images, by name.
+    pub(crate) holders: Arc<[Arc<Node>]>,
     pub(crate) leases: LeasesMemory,
     /// By uid of the CachedImage.
     pub(crate) images: BTreeMap<String, ImageMemory>,
@@ -122,23 +124,33 @@ impl Memory {
         }
         self.forget_check_hosts(cluster);
         self.observe_leases(cluster, now);
+        self.pair_leases();
         self.writes.forget_settled(cluster);
         self.sets.observe(cluster, now.monotonic);
         self.leases.ghosts.retain(|ghost| ghost.until > now.monotonic);
     }
 
     fn observe_nodes(&mut self, cluster: &Cluster, now: Monotonic) {
+        let mut changed = self.nodes.len() < cluster.nodes.len();
         let (mut nodes, mut agents) = (Walk::new(&cluster.nodes), Walk::new(&cluster.agents));
         self.nodes.retain(|name, memory| {
             let same = |node: &Arc<Node>| Arc::ptr_eq(node, &memory.node);
             let node = nodes.at_or(name, same).filter(|node| same(node) || node.uid == memory.node.uid);
-            node.inspect(|node| memory.observe(node, agents.at(name), now)).is_some()
+            changed |= !node.is_some_and(same);
+            let Some(node) = node else { return false };
+            let agent = agents.at_or(name, |agent| memory.knows(agent));
+            memory.observe(node, agent, now);
+            true
         });
         if self.nodes.len() < cluster.nodes.len() {
             for (name, node) in &cluster.nodes {
                 let memory = || NodeMemory::new(node, cluster.agents.get(name), now);
                 self.nodes.entry(name.clone()).or_insert_with(memory);
             }
+        }
+        if changed {
+            let holders = self.nodes.values().filter(|memory| memory.holds_images);
+            self.holders = holders.map(|memory| Arc::clone(&memory.node)).collect();
         }
     }
 
@@ -177,17 +189,31 @@ impl Memory {
                 self.note_outcome(lease, ended, now.monotonic);
             }
         }
-        self.make_rows(all_rows);
+        if all_rows {
+            self.make_rows();
+        }
     }
 
-    /// Makes the rows that are missing, or all.
-    fn make_rows(&mut self, all: bool) {
-        for seen in self.leases.seen.values_mut().filter(|seen| all || seen.row.is_none()) {
-            seen.row = Some(self.columns.row(&seen.lease));
+    /// Tells each node its Lease.
+    fn pair_leases(&mut self) {
+        let mut leases = Walk::new(&self.leases.seen);
+        for (name, node) in &mut self.nodes {
+            let same =
+                |seen: &LeaseMemory| node.lease.as_ref().is_some_and(|it| Arc::ptr_eq(it, &seen.lease));
+            let seen = leases.at_or(name, same);
+            if !seen.is_some_and(same) {
+                let lease = seen.map(|seen| &seen.lease);
+                node.lease = lease.filter(|lease| lease.node_uid.as_ref() == Some(&node.node.uid)).cloned();
+            }
         }
-        if all {
-            self.columns.made();
+    }
+
+    /// Makes all rows anew.
+    fn make_rows(&mut self) {
+        for seen in self.leases.seen.values_mut() {
+            seen.row = self.columns.row(&seen.lease);
         }
+        self.columns.made();
     }
 
     /// An issue is about to be sent. From here on it counts as live.

@@ -2,16 +2,23 @@
 
 use std::sync::Arc;
 
-use drop_protocol::Monotonic;
+use drop_protocol::{Monotonic, NodeLease};
 
 use crate::cluster::{AgentPod, Node};
+use crate::targets;
 
 /// What was seen of one node. A node that comes back under the same name starts from nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeMemory {
     /// As it was last seen.
     pub(crate) node: Arc<Node>,
-    agent: Option<AgentPod>,
+    agent: Option<Arc<AgentPod>>,
+    /// Whether any image can be wanted on it.
+    pub(crate) holds_images: bool,
+    /// Whether it has taints.
+    pub(crate) tainted: bool,
+    /// Its Lease as it was last seen: not one that belongs to an earlier Node of its name.
+    pub(crate) lease: Option<Arc<NodeLease>>,
     /// Since when its present agent is ready; `None` while it is not.
     pub(crate) agent_ready_since: Option<Monotonic>,
     /// Since when it has no ready agent; `None` while it has.
@@ -32,10 +39,13 @@ pub(crate) struct NodeMemory {
 }
 
 impl NodeMemory {
-    pub(crate) fn new(node: &Arc<Node>, agent: Option<&AgentPod>, now: Monotonic) -> Self {
+    pub(crate) fn new(node: &Arc<Node>, agent: Option<&Arc<AgentPod>>, now: Monotonic) -> Self {
         let mut memory = Self {
             node: Arc::clone(node),
             agent: None,
+            holds_images: targets::can_hold_images(node),
+            tainted: !node.taints.is_empty(),
+            lease: None,
             agent_ready_since: None,
             agent_unready_since: None,
             node_unready_since: None,
@@ -45,7 +55,7 @@ impl NodeMemory {
             success: None,
             reported_at: None,
         };
-        memory.observe(node, agent, now);
+        memory.changed(agent, now);
         memory
     }
 
@@ -54,22 +64,39 @@ impl NodeMemory {
         self.unanswered.max(self.undone.map(|(count, at)| (count.saturating_sub(1), at)))
     }
 
-    pub(crate) fn observe(&mut self, node: &Arc<Node>, agent: Option<&AgentPod>, now: Monotonic) {
-        self.node.clone_from(node);
+    /// Whether this is the agent that was seen last, as it was then.
+    pub(crate) fn knows(&self, agent: &Arc<AgentPod>) -> bool {
+        self.agent.as_ref().is_some_and(|known| Arc::ptr_eq(known, agent))
+    }
+
+    pub(crate) fn observe(&mut self, node: &Arc<Node>, agent: Option<&Arc<AgentPod>>, now: Monotonic) {
+        let same_node = Arc::ptr_eq(&self.node, node);
+        if same_node && agent.map_or(self.agent.is_none(), |agent| self.knows(agent)) {
+            return;
+        }
+        if !same_node {
+            self.node = Arc::clone(node);
+            self.holds_images = targets::can_hold_images(node);
+            self.tainted = !node.taints.is_empty();
+        }
+        self.changed(agent, now);
+    }
+
+    fn changed(&mut self, agent: Option<&Arc<AgentPod>>, now: Monotonic) {
         if self.agent.as_ref() != agent {
             // Another agent, or one that has come back, is worth asking at once.
             self.unanswered = None;
             self.undone = None;
-            self.agent = agent.cloned();
             self.agent_ready_since = None;
         }
+        self.agent = agent.cloned();
         if agent.is_some_and(|agent| agent.ready) {
             self.agent_ready_since.get_or_insert(now);
             self.agent_unready_since = None;
         } else {
             self.agent_unready_since.get_or_insert(now);
         }
-        if node.ready {
+        if self.node.ready {
             self.node_unready_since = None;
         } else {
             self.node_unready_since.get_or_insert(now);

@@ -26,7 +26,7 @@ use crate::waiting::WaitReason;
 use crate::wake::Wake;
 use checks::{ImageCheck, Line};
 use digests::{Count, Digests};
-use nodes::NodeFacts;
+use nodes::{Granted, NodeFacts};
 use pairs::Judge;
 
 /// Everything that is known, pair by pair.
@@ -37,6 +37,8 @@ pub(crate) struct Survey<'w> {
     pub(crate) now: Now,
     pub(crate) pacings: Pacings<'w>,
     pub(crate) nodes: Vec<NodeFacts<'w>>,
+    /// Leases with a live grant, or with one that can't be read, by name.
+    pub(crate) granted: Vec<Granted<'w>>,
     pub(crate) images: Vec<ImageFacts<'w>>,
     /// Number of the image with this uid.
     by_uid: BTreeMap<&'w str, usize>,
@@ -147,13 +149,15 @@ impl<'w> Survey<'w> {
             })
             .collect();
         let by_uid = images.iter().enumerate().map(|(ix, facts)| (facts.image.uid.as_str(), ix)).collect();
+        let nodes = nodes::facts(world, wake);
         let mut survey = Self {
             world,
             memory: &world.memory,
             leadership,
             now,
             pacings,
-            nodes: nodes::facts(world, wake),
+            granted: nodes::granted(world, &nodes),
+            nodes,
             images,
             by_uid,
             failing: Vec::new(),
@@ -174,11 +178,14 @@ impl<'w> Survey<'w> {
             let mut digests = Count::default();
             let must_be_confirmed = pairs::must_be_confirmed(facts.image, facts.pinned);
             let is_followed = pacing.is_some_and(|pacing| pacing.repull.is_some());
+            let is_for_all = pacing.is_some_and(|pacing| targets::is_for_all(facts.image, pacing.object));
             for (number, node) in self.nodes.iter().enumerate() {
-                let Some(pacing) = pacing.filter(|p| targets::is_target(facts.image, p.object, node.node))
-                else {
+                let Some(pacing) = pacing else { break };
+                // Mostly that tells, without a look at the Node.
+                if (node.tainted || !is_for_all) && !targets::is_target(facts.image, pacing.object, node.node)
+                {
                     continue;
-                };
+                }
                 let reported = node.row.get(image).copied().unwrap_or_default();
                 let cached = reported.is_present()
                     && !node.forgotten
@@ -226,9 +233,9 @@ impl<'w> Survey<'w> {
     /// How long silence of an agent may mean that it has not answered yet.
     fn answer_within(&self) -> Duration {
         let stored = self.world.cluster.catalog.as_ref();
-        let told = stored.filter(|stored| crate::catalog::is_sound(self.world, stored));
+        let told = stored.filter(|stored| crate::catalog::is_sound(self.nodes.len(), stored));
         let told = told.map(|stored| stored.catalog.answer_within);
-        told.unwrap_or_default().max(crate::catalog::answer_within(self.world))
+        told.unwrap_or_default().max(crate::catalog::answer_within(self.nodes.len()))
     }
 
     /// The pair of the image with this uid and the node of this number.
@@ -244,7 +251,7 @@ impl<'w> Survey<'w> {
 
     /// Number of the node of this name.
     pub(crate) fn number_of(&self, node: &str) -> Option<usize> {
-        self.nodes.binary_search_by(|facts| facts.node.name.as_str().cmp(node)).ok()
+        self.nodes.binary_search_by(|facts| facts.name.cmp(node)).ok()
     }
 
     /// Whether what a grant to the node of this number says of one image still holds: `None` if nobody wants it there

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drop_protocol::{Grant, Monotonic, NodeLease, Report, ReportEntry};
+use drop_protocol::{Grant, Monotonic, Report, ReportEntry};
 
 use crate::cluster::{Node, World};
 use crate::memory::leases::LeaseMemory;
@@ -12,7 +12,6 @@ use crate::memory::nodes::NodeMemory;
 use crate::memory::pairs::PairMemory;
 use crate::memory::reported::Reported;
 use crate::memory::writes::UnderWay;
-use crate::targets;
 use crate::waiting::WaitReason;
 use crate::wake::Wake;
 use crate::walk::Walk;
@@ -23,6 +22,10 @@ const REPORT_COUNTS: Duration = Duration::from_secs(300);
 /// One node that can hold images.
 pub(crate) struct NodeFacts<'w> {
     pub(crate) node: &'w Arc<Node>,
+    /// Its name.
+    pub(crate) name: &'w str,
+    /// Whether it has taints.
+    pub(crate) tainted: bool,
     /// What its agent last reported.
     pub(crate) report: Option<&'w Report>,
     /// What its Lease says of each CachedImage, in a few bytes and in the order of names.
@@ -57,15 +60,32 @@ impl<'w> NodeFacts<'w> {
 /// Facts of all nodes that can hold images, by name.
 pub(crate) fn facts<'w>(world: &'w World, wake: &Wake) -> Vec<NodeFacts<'w>> {
     let mut sources = Sources::of(world);
-    let nodes = world.cluster.nodes.values().filter(|node| targets::can_hold_images(node));
-    nodes.map(|node| sources.facts(node, wake)).collect()
+    let nodes = world.memory.nodes.iter().filter(|(_, known)| known.holds_images);
+    nodes.map(|(name, known)| sources.facts(name, known, wake)).collect()
+}
+
+/// A Lease with a live grant, or with one that can't be read.
+pub(crate) struct Granted<'w> {
+    /// Number of its node, if that can hold images.
+    pub(crate) node: Option<usize>,
+    pub(crate) seen: &'w LeaseMemory,
+}
+
+/// All such Leases, by name.
+pub(crate) fn granted<'w>(world: &'w World, nodes: &[NodeFacts<'w>]) -> Vec<Granted<'w>> {
+    let with_lease = nodes.iter().enumerate().filter_map(|(number, node)| Some((number, node.pairs?)));
+    let mut with_lease = with_lease.peekable();
+    let leases = world.memory.leases.seen.values().filter_map(|seen| {
+        let node = with_lease.next_if(|(_, pairs)| std::ptr::eq(*pairs, &raw const seen.pairs));
+        let node = node.map(|(number, _)| number);
+        (seen.live.is_some() || seen.lease.grant_error.is_some()).then_some(Granted { node, seen })
+    });
+    leases.collect()
 }
 
 /// Where facts come from; all is sorted by the names of nodes, and so are the nodes that are asked for.
 struct Sources<'w> {
-    leases: Walk<'w, Arc<NodeLease>>,
     seen: Walk<'w, LeaseMemory>,
-    known: Walk<'w, NodeMemory>,
     unsettled: Walk<'w, UnderWay>,
     rejected: Walk<'w, (u32, Monotonic)>,
     haunted: BTreeMap<&'w str, Monotonic>,
@@ -75,22 +95,16 @@ impl<'w> Sources<'w> {
     fn of(world: &'w World) -> Self {
         let memory = &world.memory;
         Self {
-            leases: Walk::new(&world.cluster.leases),
             seen: Walk::new(&memory.leases.seen),
-            known: Walk::new(&memory.nodes),
             unsettled: Walk::new(&memory.writes.unsettled),
             rejected: Walk::new(&memory.writes.rejected),
             haunted: memory.leases.haunted(),
         }
     }
 
-    fn facts(&mut self, node: &'w Arc<Node>, wake: &Wake) -> NodeFacts<'w> {
-        let name = node.name.as_str();
-        let lease = self.leases.at(name);
-        let same = |seen: &LeaseMemory| lease.is_some_and(|lease| Arc::ptr_eq(&seen.lease, lease));
-        let seen = self.seen.at_or(name, same);
-        let known = self.known.at_or(name, |known| Arc::ptr_eq(&known.node, node));
-        let lease = lease.filter(|lease| lease.node_uid.as_ref() == Some(&node.uid));
+    fn facts(&mut self, name: &'w str, known: &'w NodeMemory, wake: &Wake) -> NodeFacts<'w> {
+        let lease = known.lease.as_ref();
+        let seen = self.seen.at_or(name, |seen| lease.is_some_and(|lease| Arc::ptr_eq(lease, &seen.lease)));
         let under_way = self.unsettled.at(name);
         let live = seen.and_then(|seen| seen.live.as_ref());
         let shown = lease.and_then(|lease| Some((lease.grant.as_ref()?, Some(live?.first_seen))));
@@ -99,10 +113,10 @@ impl<'w> Sources<'w> {
         let unreadable = lease.is_some_and(|lease| lease.grant_error.is_some());
         let rejected = self.rejected.at(name).is_some_and(|(_, until)| wake.ahead(*until));
         let report = lease.and_then(|lease| lease.report.as_ref());
-        let row = seen.filter(|_| lease.is_some()).and_then(|seen| seen.row.as_deref());
+        let row = seen.filter(|_| lease.is_some()).map(|seen| &*seen.row);
         let obstacle = if lease.is_none() {
             Some(WaitReason::LeasePending)
-        } else if known.is_none_or(|known| known.agent_ready_since.is_none()) {
+        } else if known.agent_ready_since.is_none() {
             Some(WaitReason::AgentNotReady)
         } else if lease.is_some_and(|lease| lease.report_error.is_some()) {
             Some(WaitReason::ReportUnreadable)
@@ -110,18 +124,20 @@ impl<'w> Sources<'w> {
             None
         };
         NodeFacts {
-            node,
+            node: &known.node,
+            name,
+            tainted: known.tainted,
             report,
             row: row.unwrap_or_default(),
             pairs: seen.map(|seen| &seen.pairs),
             obstacle,
-            forgotten: report.is_some() && known.is_some_and(|known| is_forgotten(known, wake)),
+            forgotten: report.is_some() && is_forgotten(known, wake),
             grant: shown.or_else(|| under_way.map(|under_way| (&under_way.issue.grant, None))),
             busy: live.is_some() || under_way.is_some() || haunted || rejected || unreadable,
-            ready_since: known.and_then(|known| known.agent_ready_since),
-            served_at: known.and_then(|known| known.served_at),
-            unanswered: known.and_then(NodeMemory::unanswered),
-            success: known.and_then(|known| known.success),
+            ready_since: known.agent_ready_since,
+            served_at: known.served_at,
+            unanswered: known.unanswered(),
+            success: known.success,
         }
     }
 }

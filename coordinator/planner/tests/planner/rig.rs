@@ -102,11 +102,11 @@ impl Rig {
             .cluster
             .agents
             .entry(name.to_owned())
-            .or_insert_with(|| AgentPod { uid: format!("pod-{name}"), ready: true });
+            .or_insert_with(|| Arc::new(AgentPod { uid: format!("pod-{name}"), ready: true }));
     }
 
     pub(crate) fn agent_ready(&mut self, node: &str, ready: bool) {
-        self.world.cluster.agents.get_mut(node).unwrap().ready = ready;
+        Arc::make_mut(self.world.cluster.agents.get_mut(node).unwrap()).ready = ready;
     }
 
     /// Adds or changes a CachedImage; a change raises its generation.

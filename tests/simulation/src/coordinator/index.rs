@@ -34,7 +34,7 @@ impl Process {
         self.changed |= match object {
             Some(Object::Lease(stored)) => put(&mut cluster.leases, key, Arc::new(stored.lease.clone())),
             Some(Object::Node(node)) => put(&mut cluster.nodes, key, node),
-            Some(Object::Pod(pod)) => put(&mut cluster.agents, key, pod),
+            Some(Object::Pod(pod)) => put(&mut cluster.agents, key, Arc::new(pod)),
             Some(Object::Image(image)) => put(&mut cluster.images, key, image),
             Some(Object::Policy(policy)) => put(&mut cluster.policies, key, policy),
             Some(Object::Set(set)) => put(&mut cluster.sets, key, set),

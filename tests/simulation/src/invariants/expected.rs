@@ -119,7 +119,7 @@ impl Simulation {
                 match object {
                     Object::Lease(lease) => drop(cluster.leases.insert(name, Arc::new(lease.lease.clone()))),
                     Object::Node(node) => drop(cluster.nodes.insert(name, Arc::clone(node))),
-                    Object::Pod(pod) => drop(cluster.agents.insert(name, pod.clone())),
+                    Object::Pod(pod) => drop(cluster.agents.insert(name, Arc::new(pod.clone()))),
                     Object::Image(image) => drop(cluster.images.insert(name, Arc::clone(image))),
                     Object::Policy(policy) => drop(cluster.policies.insert(name, Arc::clone(policy))),
                     Object::Set(set) => drop(cluster.sets.insert(name, Arc::clone(set))),
