@@ -4,10 +4,8 @@
 //! grant that asked for it. One node alone holds up nobody and makes nobody ask again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use drop_planner::cluster::StoredCatalog;
 use drop_planner::status::ImageStatus;
 use drop_protocol::failure::{Failure, FailureReason, FailureScope};
 use drop_protocol::{
@@ -453,77 +451,4 @@ fn an_answer_to_a_catalog_that_never_was_answers_nothing_and_leaves_room_to_coun
     }
     let generation = rig.world.cluster.catalog.as_ref().unwrap().catalog.generation;
     assert!(generation < 10, "{generation}");
-}
-
-fn edit_catalog(rig: &mut Rig, change: impl FnOnce(&mut StoredCatalog)) {
-    let mut stored = StoredCatalog::clone(rig.world.cluster.catalog.as_ref().unwrap());
-    change(&mut stored);
-    stored.resource_version = rig.version();
-    rig.world.cluster.catalog = Some(Arc::new(stored));
-}
-
-#[test]
-fn a_catalog_edited_by_hand_is_put_right_once() {
-    type Edit = fn(&mut StoredCatalog);
-    let edits: [(&str, Edit); 5] = [
-        ("missing lines", |stored| stored.catalog.wanted.clear()),
-        ("foreign lines", |stored| {
-            stored.catalog.wanted.insert("evil.test/x".to_owned(), ["u".to_owned()].into());
-        }),
-        ("time", |stored| stored.catalog.answer_within = 3000 * SECOND),
-        ("damage", |stored| stored.damaged = true),
-        ("strays", |stored| {
-            stored.strays.insert("note".to_owned());
-        }),
-    ];
-    for (what, edit) in edits {
-        let mut rig = Rig::with_nodes(&["a"]);
-        rig.image("app", |image| image.pull_policy = ImagePullPolicy::IfNotPresent);
-        rig.run(10 * SECOND);
-        let before = rig.world.cluster.catalog.clone().unwrap();
-        edit_catalog(&mut rig, edit);
-        let mut writes = 0;
-        rig.run_with(60 * SECOND, |_| {});
-        let after = rig.world.cluster.catalog.clone().unwrap();
-        writes += after.catalog.generation - before.catalog.generation;
-        assert_eq!((writes, &after.catalog.wanted), (1, &before.catalog.wanted), "{what}");
-        assert!(
-            !after.damaged && after.strays.is_empty() && after.catalog.answer_within < 30 * SECOND,
-            "{what}"
-        );
-    }
-}
-
-#[test]
-fn a_catalog_that_gives_agents_far_too_long_holds_up_nothing_that_is_new() {
-    let mut rig = Rig::with_nodes(&["a"]);
-    rig.run(10 * SECOND);
-    edit_catalog(&mut rig, |stored| stored.catalog.answer_within = 3000 * SECOND);
-    rig.image("app", |image| image.pull_policy = ImagePullPolicy::IfNotPresent);
-    rig.run(20 * SECOND);
-    assert_eq!(rig.issued.len(), 1, "{:?}", rig.waiting());
-}
-
-#[test]
-fn a_grant_that_nobody_can_read_or_holds_is_removed_once() {
-    let mut rig = Rig::with_nodes(&["a"]);
-    rig.change_lease("a", |lease| lease.grant_error = Some("not readable".to_owned()));
-    let plan = rig.step();
-    assert_eq!(plan.to_string().lines().next(), Some("remove grant unreadable from a: not readable"));
-    assert_eq!(rig.world.cluster.leases["a"].grant_error, None);
-    assert!(rig.step().is_empty());
-}
-
-#[test]
-fn a_duration_that_was_shortened_by_hand_takes_no_slot_from_its_holder() {
-    let mut rig = Rig::with_nodes(&["a", "b"]);
-    rig.policy("p", 1, Duration::ZERO);
-    rig.image("app", |image| image.policy = Some("p".to_owned()));
-    rig.run(2 * SECOND);
-    rig.take("a");
-    rig.change_lease("a", |lease| lease.duration = 5 * SECOND);
-    rig.run(58 * SECOND);
-    assert_eq!(rig.live(), ["a"], "its holder may not have heard of it");
-    rig.run(5 * SECOND);
-    assert_eq!(rig.live(), ["b"]);
 }

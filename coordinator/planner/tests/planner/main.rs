@@ -7,6 +7,7 @@ mod cap_and_delay;
 mod catalog;
 mod checks;
 mod documented;
+mod edited;
 mod election;
 mod failures;
 mod hostile;
