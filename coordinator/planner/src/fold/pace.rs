@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn times_are_never_rounded_up() {
-        let read = [4_000, 119_999, 2_860_000, 7_199_999, 90_000_000].map(Duration::from_millis).map(coarse);
-        assert_eq!(read, ["4 s", "119 s", "47 min", "119 min", "25 h"]);
+        let times = [4_000, 119_999, 120_000, 2_860_000, 7_199_999, 7_200_000, 90_000_000];
+        let read = times.map(Duration::from_millis).map(coarse);
+        assert_eq!(read, ["4 s", "119 s", "2 min", "47 min", "119 min", "2 h", "25 h"]);
     }
 }

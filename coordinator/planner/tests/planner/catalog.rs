@@ -68,6 +68,18 @@ fn while_things_change_it_is_rewritten_every_five_seconds() {
 }
 
 #[test]
+fn one_that_was_deleted_by_hand_comes_back_above_what_agents_have_answered() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |_| {});
+    rig.run(SECOND);
+    rig.report("a", |_| {});
+    rig.world.cluster.catalog = None;
+    rig.run(10 * SECOND);
+    let answered = rig.world.cluster.leases["a"].report.as_ref().unwrap().catalog;
+    assert!(rig.world.cluster.catalog.as_ref().unwrap().catalog.generation > answered, "{answered}");
+}
+
+#[test]
 fn what_finds_no_room_is_left_out_by_name_and_says_so() {
     let mut rig = Rig::with_nodes(&["a"]);
     let room = 900 * 1024;

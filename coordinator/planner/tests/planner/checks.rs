@@ -294,3 +294,18 @@ fn questions_in_line_are_asked_as_others_are_answered() {
     rig.run(SECOND);
     assert_eq!((rig.checked.len(), rig.issued.len()), (30, 0));
 }
+
+#[test]
+fn questions_about_images_that_were_deleted_take_no_place_in_line() {
+    let (mut rig, names) = thirty_images();
+    for name in &names {
+        rig.present("a", name, "sha256:one");
+    }
+    rig.run(SECOND);
+    assert_eq!(rig.checked.len(), 8);
+    for name in &names[..8] {
+        rig.delete_image(name);
+    }
+    rig.run(SECOND);
+    assert_eq!(rig.checked.len(), 16);
+}

@@ -43,6 +43,15 @@ fn an_untaken_grant_of_an_earlier_leader_is_restamped() {
 }
 
 #[test]
+fn a_restamped_grant_was_issued_when_it_was_restamped() {
+    let mut rig = rig(1, Duration::ZERO);
+    rig.advance(5 * SECOND);
+    rig.elect(2);
+    rig.step();
+    assert_eq!(rig.grant("a").unwrap().issued_at, rig.now.wall);
+}
+
+#[test]
 fn where_there_is_a_delay_an_untaken_grant_is_withdrawn_instead() {
     let mut rig = rig(2, 5 * SECOND);
     rig.run(6 * SECOND);

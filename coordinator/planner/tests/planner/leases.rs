@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use drop_planner::WriteKey;
+
 use crate::rig::{Rig, SECOND};
 
 fn rig() -> Rig {
@@ -57,6 +59,20 @@ fn a_deleted_lease_without_a_grant_comes_back_at_once() {
     rig.world.cluster.leases.remove("b");
     rig.step();
     assert!(rig.world.cluster.leases.contains_key("b"));
+}
+
+#[test]
+fn one_that_could_not_be_made_is_made_at_once_when_its_node_comes_back() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.node("b", |_| {});
+    for _ in 0..10 {
+        rig.world.memory.write_failed(&WriteKey::CreateLease("b".to_owned()), rig.now);
+    }
+    assert!(rig.plan().create_leases.is_empty(), "not again at once");
+    rig.world.cluster.nodes.remove("b");
+    rig.plan();
+    rig.node("b", |node| node.uid = "another".to_owned());
+    assert_eq!(rig.plan().create_leases.len(), 1);
 }
 
 #[test]

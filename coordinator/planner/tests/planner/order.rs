@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use drop_protocol::{FailureReason, FailureScope};
+use drop_protocol::{FailureReason, FailureScope, ImagePullPolicy};
 
 use crate::rig::{Rig, SECOND};
 
@@ -150,6 +150,62 @@ fn a_node_that_lets_a_grant_pass_queues_behind_those_that_answer() {
     assert_eq!(rig.live(), ["c"]);
 }
 
+/// `a` was served, `b` wants something as well, and now `a` wants something more urgent.
+fn a_is_in_line_before_b(rig: &mut Rig) {
+    rig.run(5 * SECOND);
+    add(rig, "other", 0, Some("y"));
+    add(rig, "urgent", -1, Some("x"));
+    rig.run(2 * SECOND);
+    assert_eq!(rig.live(), ["a"]);
+}
+
+#[test]
+fn a_node_that_takes_its_grants_again_is_in_line_like_all_others() {
+    let mut rig = rig(1, &["a", "b"]);
+    label(&mut rig, "a", "x");
+    label(&mut rig, "b", "y");
+    add(&mut rig, "first", 0, Some("x"));
+    rig.run(15 * SECOND);
+    assert_eq!(rig.waiting()["first/a"], "NotAnswering");
+    rig.run_with(30 * SECOND, Rig::eager);
+    assert_eq!(rig.status("first").ready, "1/1");
+    a_is_in_line_before_b(&mut rig);
+}
+
+#[test]
+fn also_one_that_found_what_it_was_asked_to_pull() {
+    let mut rig = rig(1, &["a", "b"]);
+    label(&mut rig, "a", "x");
+    label(&mut rig, "b", "y");
+    add(&mut rig, "first", 0, Some("x"));
+    rig.image("first", |image| image.pull_policy = ImagePullPolicy::IfNotPresent);
+    rig.run(4 * SECOND);
+    rig.take("a");
+    rig.present("a", "first", "sha256:baked");
+    rig.finish("a");
+    a_is_in_line_before_b(&mut rig);
+}
+
+#[test]
+fn an_evicted_image_is_as_urgent_as_one_that_was_never_there() {
+    let mut rig = rig(1, &["a", "b", "c"]);
+    for (node, pool) in [("a", "x"), ("b", "y"), ("c", "z")] {
+        label(&mut rig, node, pool);
+    }
+    add(&mut rig, "urgent", -1, Some("y"));
+    rig.run_with(10 * SECOND, Rig::eager);
+    add(&mut rig, "long", 0, Some("z"));
+    rig.run(5 * SECOND);
+    rig.take("c");
+    rig.evicted("b", "urgent");
+    add(&mut rig, "other", 0, Some("x"));
+    rig.run(10 * SECOND);
+    assert_eq!(rig.live(), ["c"]);
+    rig.work("c", |_| Ok("sha256:one"));
+    rig.run(SECOND);
+    assert_eq!(rig.live(), ["b"]);
+}
+
 #[test]
 fn a_grant_of_ten_minutes_gives_way_to_nodes_that_wait() {
     let mut rig = rig(1, &["a", "b"]);
@@ -172,6 +228,20 @@ fn a_grant_of_ten_minutes_gives_way_to_nodes_that_wait() {
     rig.finish("a");
     rig.run(SECOND);
     assert_eq!(rig.live(), ["b"]);
+}
+
+#[test]
+fn where_nobody_waits_a_grant_goes_on_for_as_long_as_it_takes() {
+    let mut rig = rig(1, &["a"]);
+    add(&mut rig, "one", 0, None);
+    add(&mut rig, "two", 0, None);
+    rig.run(2 * SECOND);
+    rig.take("a");
+    for _ in 0..100 {
+        rig.renew("a");
+        rig.run(10 * SECOND);
+    }
+    assert_eq!(rig.grant("a").unwrap().withdrawn, None);
 }
 
 #[test]

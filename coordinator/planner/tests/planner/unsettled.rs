@@ -178,3 +178,14 @@ fn a_rejection_after_an_unknown_outcome_settles_nothing() {
     rig.world.memory.issue_rejected("a", &issue.grant.id, rig.now);
     assert!(rig.plan().issues.is_empty());
 }
+
+#[test]
+fn nor_does_a_rejection_of_its_repeat() {
+    let (mut rig, issue) = rig(Duration::ZERO);
+    settle(&mut rig, &issue, Unknown);
+    rig.advance(SECOND);
+    let repeat = rig.plan().issues[0].issues[0].clone();
+    rig.world.memory.issue_sent(&repeat);
+    rig.world.memory.issue_rejected("a", &issue.grant.id, rig.now);
+    assert!(rig.plan().issues.is_empty());
+}
