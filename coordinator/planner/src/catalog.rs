@@ -79,7 +79,7 @@ pub(crate) fn plan(survey: &Survey<'_>, wake: &Wake) -> Option<Catalog> {
         .catalog
         .map(|at| at.after(GAP))
         .max(writes.left_alone_until(&WriteKey::Catalog))
-        .max(world.memory.bursts.all_settled());
+        .max(world.memory.bursts.settled());
     if not_before.is_some_and(|at| wake.ahead(at)) {
         return None;
     }

@@ -41,7 +41,7 @@ pub(crate) fn plan(survey: &Survey<'_>, wake: &Wake) -> Option<BTreeSet<String>>
         .pull_secrets
         .map(|at| at.after(GAP))
         .max(writes.left_alone_until(&WriteKey::PullSecrets))
-        .max(world.memory.bursts.all_settled());
+        .max(world.memory.bursts.settled());
     if not_before.is_some_and(|at| wake.ahead(at)) {
         return None;
     }

@@ -110,11 +110,10 @@ impl<'w> Desk<'w> {
         }
     }
 
-    /// Whether anybody may start under the pacing now: images that come together share their grants.
+    /// Whether anybody may start under the pacing now.
     fn may_anybody_start(&self, survey: &Survey<'_>, pacing: usize) -> Result<(), WaitReason> {
         let Some(facts) = survey.pacings.all.get(pacing) else { return Ok(()) };
-        let settled = survey.memory.bursts.settled(facts.name).unwrap_or_default();
-        let until = after_election(survey, facts).max(settled);
+        let until = after_election(survey, facts);
         if until > survey.now.monotonic { Err(WaitReason::MinDelay { until }) } else { Ok(()) }
     }
 

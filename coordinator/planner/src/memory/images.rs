@@ -77,7 +77,7 @@ pub(crate) fn observe(
                 let is_new = image.status.observed_generation.is_none();
                 let mut seen = ImageMemory::new(image, is_new.then_some(now.monotonic));
                 if is_new {
-                    bursts.note(image.policy.as_deref().unwrap_or_default(), now.monotonic);
+                    bursts.note(now.monotonic);
                 }
                 seen.recall(image, now);
                 memory.insert(image.uid.clone(), seen);
@@ -88,38 +88,24 @@ pub(crate) fn observe(
 
 /// CachedImages come in bursts, from one `kubectl apply` or one set.
 ///
-/// What is decided in the middle of a burst is decided anew for each image in it, so decisions wait until it has
-/// settled.
+/// What is listed in the middle of a burst is listed anew for each image in it, so the catalog waits until it has settled, and
+/// grants with it: nothing is due before it is listed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bursts {
-    /// Beginning and latest arrival of the last burst, by name of the policy.
-    by_policy: BTreeMap<String, (Monotonic, Monotonic)>,
+    /// Beginning and latest arrival of the last one.
+    last: Option<(Monotonic, Monotonic)>,
 }
 
 impl Bursts {
-    fn note(&mut self, policy: &str, now: Monotonic) {
-        match self.by_policy.get_mut(policy) {
-            Some((_, latest)) if now <= latest.after(QUIET) => *latest = now,
-            Some(burst) => *burst = (now, now),
-            None => {
-                self.by_policy.insert(policy.to_owned(), (now, now));
-            }
-        }
+    fn note(&mut self, now: Monotonic) {
+        let under_way = self.last.filter(|(_, latest)| now <= latest.after(QUIET));
+        self.last = Some((under_way.map_or(now, |(began, _)| began), now));
     }
 
-    /// When the last burst under `policy` has settled, or had settled.
-    pub(crate) fn settled(&self, policy: &str) -> Option<Monotonic> {
-        self.by_policy.get(policy).map(|burst| end_of(*burst))
+    /// When the last one has settled, or had settled.
+    pub(crate) fn settled(&self) -> Option<Monotonic> {
+        self.last.map(|(began, latest)| latest.after(QUIET).min(began.after(LONGEST)))
     }
-
-    /// When the last bursts under all policies have settled, or had settled.
-    pub(crate) fn all_settled(&self) -> Option<Monotonic> {
-        self.by_policy.values().map(|burst| end_of(*burst)).max()
-    }
-}
-
-fn end_of((began, latest): (Monotonic, Monotonic)) -> Monotonic {
-    latest.after(QUIET).min(began.after(LONGEST))
 }
 
 impl ImageMemory {

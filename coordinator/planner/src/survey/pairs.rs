@@ -176,11 +176,11 @@ impl<'w> Judge<'_, 'w> {
         }
     }
 
-    /// Whether the node's report had no room for this image: the last by reference are left out.
+    /// Whether the node's report had no room for this image: the last by reference, and then by uid, are left out.
     fn is_left_out(&self) -> bool {
+        let place = (self.image.reference.as_str(), self.image.uid.as_str());
         self.node.report.is_some_and(|report| {
-            report.left_out > 0
-                && report.images.values().all(|entry| *entry.reference < *self.image.reference)
+            report.left_out > 0 && report.images.iter().all(|(uid, entry)| (&*entry.reference, &**uid) < place)
         })
     }
 

@@ -58,6 +58,17 @@ fn an_image_that_is_never_pulled_says_so_where_it_is_missing() {
 }
 
 #[test]
+fn also_where_its_policy_is_missing_too() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |image| {
+        image.pull_policy = Never;
+        image.policy = Some("slow".to_owned());
+    });
+    rig.run(30 * SECOND);
+    assert_eq!(rig.waiting()["app/a"], "ErrImageNeverPull");
+}
+
+#[test]
 fn a_newly_listed_reference_is_not_pulled_until_the_node_could_answer() {
     let mut rig = Rig::with_nodes(&["a"]);
     rig.image("app", |image| image.pull_policy = IfNotPresent);
@@ -66,6 +77,37 @@ fn a_newly_listed_reference_is_not_pulled_until_the_node_could_answer() {
     assert!(rig.issued.is_empty());
     rig.run(SECOND);
     assert_eq!(rig.granted("a"), ["app"]);
+}
+
+#[test]
+fn what_a_report_had_no_room_for_is_unknown_and_comes_last_by_reference() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    for image in ["b", "m", "z"] {
+        rig.image(image, |image| image.pull_policy = IfNotPresent);
+    }
+    rig.run(SECOND);
+    rig.present("a", "m", "sha256:baked");
+    rig.report("a", |report| report.left_out = 1);
+    rig.run(SECOND);
+    assert_eq!(rig.waiting()["z/a"], "ReportFull");
+    assert_eq!(rig.granted("a"), ["b"]);
+}
+
+#[test]
+fn of_images_by_the_same_reference_it_comes_last_by_uid() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    for image in ["b", "m", "z"] {
+        rig.image(image, |image| {
+            image.pull_policy = IfNotPresent;
+            image.reference = "reg.test/app:1".to_owned();
+        });
+    }
+    rig.run(SECOND);
+    rig.present("a", "m", "sha256:baked");
+    rig.report("a", |report| report.left_out = 1);
+    rig.run(SECOND);
+    assert_eq!(rig.waiting()["z/a"], "ReportFull");
+    assert_eq!(rig.granted("a"), ["b"]);
 }
 
 #[test]

@@ -138,6 +138,39 @@ fn while_one_node_probes_nobody_else_does_and_its_success_lets_all_others_pull_t
 }
 
 #[test]
+fn a_node_that_has_pulled_the_image_and_goes_on_with_others_is_no_probe() {
+    let mut rig = rig(4, &["app", "other"]);
+    rig.policy("p", 4, Duration::ZERO);
+    rig.image("other", |image| image.reference = "other.test/other:1".to_owned());
+    rig.run(SECOND);
+    rig.take("n0");
+    rig.pulled("n0", "app", "sha256:one");
+    rig.run(SECOND);
+    for node in ["n1", "n2", "n3"] {
+        rig.work(node, |image| if image.name == "app" { Err(REFUSED) } else { Ok("sha256:one") });
+    }
+    let mut probed = false;
+    rig.run_with(90 * SECOND, |rig| {
+        rig.renew("n0");
+        probed |= rig.live().len() > 1;
+    });
+    assert_eq!(rig.granted("n0"), ["app", "other"], "it goes on all the time");
+    assert!(probed);
+}
+
+#[test]
+fn another_attempt_is_under_way_for_a_new_leader_too() {
+    let mut rig = rig(1, &["app"]);
+    attempts(&mut rig, 5 * SECOND, |_, _| Some(BROKEN));
+    rig.run(30 * SECOND);
+    rig.take("n0");
+    rig.elect(2);
+    rig.run(SECOND);
+    assert_eq!(rig.live(), ["n0"]);
+    assert_eq!(rig.waiting().get("app/n0"), None);
+}
+
+#[test]
 fn a_missing_platform_holds_up_only_nodes_of_that_architecture() {
     let mut rig = rig(6, &["app"]);
     for node in ["n0", "n1", "n2"] {

@@ -39,6 +39,20 @@ fn a_due_check_asks_the_registry_though_the_image_is_there() {
 }
 
 #[test]
+fn what_is_being_checked_waits_for_nothing_also_for_a_new_leader() {
+    let mut rig = rig(&["a"], Some(HOUR));
+    while rig.live().is_empty() {
+        rig.run(SECOND);
+    }
+    rig.take("a");
+    rig.run(SECOND);
+    assert!(rig.waiting().is_empty());
+    rig.elect(2);
+    rig.run(SECOND);
+    assert!(rig.waiting().is_empty());
+}
+
+#[test]
 fn without_an_interval_nothing_is_pulled_again() {
     let mut rig = rig(&["a"], None);
     let first = rig.issued.len();

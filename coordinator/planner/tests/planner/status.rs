@@ -96,6 +96,36 @@ fn what_a_silent_node_reported_counts_for_five_minutes_and_then_is_missing() {
 }
 
 #[test]
+fn also_what_a_node_reported_that_is_not_ready_though_its_agent_is() {
+    let mut rig = Rig::with_nodes(&["a", "b"]);
+    rig.image("app", |_| {});
+    rig.run_with(30 * SECOND, Rig::eager);
+    rig.node("b", |node| node.ready = false);
+    rig.run(302 * SECOND);
+    assert_eq!(rig.status("app").ready, "1/2");
+    assert_eq!(rig.waiting()["app/b"], "AgentNotReady");
+    assert_eq!(rig.issued.len(), 2, "nothing is pulled for it");
+}
+
+#[test]
+fn while_a_grant_is_worked_on_each_of_its_images_shows_how_far_it_is() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    for image in ["one", "two", "three"] {
+        rig.image(image, |_| {});
+    }
+    rig.run(3 * SECOND);
+    rig.take("a");
+    rig.pulled("a", "one", "sha256:one");
+    rig.failed("a", "two", FailureScope::Image, FailureReason::NotFound);
+    rig.run(15 * SECOND);
+    let shown = ["one", "two", "three"].map(|image| {
+        let status = rig.status(image);
+        (status.nodes_ready, status.nodes_failing, status.nodes_pulling)
+    });
+    assert_eq!(shown, [(1, 0, 0), (0, 1, 0), (0, 0, 1)]);
+}
+
+#[test]
 fn an_eviction_shows_at_once_and_is_one_event() {
     let mut rig = Rig::with_nodes(&["a", "b"]);
     rig.image("app", |_| {});

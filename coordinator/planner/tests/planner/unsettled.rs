@@ -35,6 +35,18 @@ fn an_issue_under_way_takes_its_slot() {
 }
 
 #[test]
+fn what_an_issue_under_way_names_is_being_pulled_and_nothing_else_on_its_node() {
+    let (mut rig, _) = rig(Duration::ZERO);
+    rig.image("tool", |image| image.policy = Some("p".to_owned()));
+    rig.run(10 * SECOND);
+    assert_eq!(rig.waiting().get("app/a"), None);
+    assert_eq!(rig.waiting()["tool/a"], "NodeBusy");
+    rig.image("app", |image| image.reference = "reg.test/app:2".to_owned());
+    rig.run(10 * SECOND);
+    assert_eq!(rig.waiting()["app/a"], "NodeBusy", "it is another reference now");
+}
+
+#[test]
 fn an_unknown_issue_keeps_its_slot_and_is_repeated_with_the_same_id_and_version() {
     let (mut rig, issue) = rig(Duration::ZERO);
     settle(&mut rig, &issue, Unknown);
