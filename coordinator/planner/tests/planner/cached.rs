@@ -17,6 +17,7 @@ fn under_if_not_present_an_image_that_is_there_is_cached_without_a_grant() {
     rig.run(30 * SECOND);
     assert_eq!(rig.status("app").ready, "1/1");
     assert!(rig.issued.is_empty());
+    assert_eq!(rig.status("app").resolved_digest.as_deref(), Some("sha256:baked"));
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn a_new_leader_waits_one_full_delay_before_its_first_issue() {
         rig.run_with(SECOND, Rig::eager);
     }
     assert!(rig.issued[1].0.since(elected) >= 20 * SECOND);
+    assert_eq!(rig.issued[1].0.since(elected), 20 * SECOND, "and no longer");
 }
 
 #[test]

@@ -68,6 +68,21 @@ fn while_things_change_it_is_rewritten_every_five_seconds() {
 }
 
 #[test]
+fn images_that_come_in_a_stream_are_waited_for_two_seconds_at_most() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    let start = rig.now.monotonic;
+    for n in 0.. {
+        rig.image(&format!("app{n}"), |_| {});
+        rig.run(SECOND / 5);
+        if !listed(&rig).is_empty() {
+            break;
+        }
+    }
+    let waited = rig.elapsed(start);
+    assert!(waited >= 2 * SECOND && waited < 3 * SECOND, "{waited:?}");
+}
+
+#[test]
 fn one_that_was_deleted_by_hand_comes_back_above_what_agents_have_answered() {
     let mut rig = Rig::with_nodes(&["a"]);
     rig.image("app", |_| {});

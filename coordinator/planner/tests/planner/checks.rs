@@ -24,7 +24,10 @@ pub(crate) const UNAVAILABLE: CheckOutcome = CheckOutcome::Unavailable { retry_a
 
 /// Nodes, and an image under `Always` that none of them has told of yet.
 pub(crate) fn rig(nodes: &[&str]) -> Rig {
-    let mut rig = Rig::with_nodes(nodes);
+    wanted(Rig::with_nodes(nodes))
+}
+
+fn wanted(mut rig: Rig) -> Rig {
     rig.world.checks = true;
     rig.policy("p", 10, Duration::ZERO);
     rig.image("app", |image| image.policy = Some("p".to_owned()));
@@ -189,8 +192,7 @@ fn while_a_registry_is_known_to_fail_nobody_waits_for_it() {
 #[test]
 fn the_fewer_nodes_there_are_the_sooner_silence_means_absence() {
     for (nodes, within) in [(2, 160), (40, 350), (500, 1000)] {
-        let names: Vec<String> = (0..nodes).map(|n| format!("n{n:03}")).collect();
-        let mut rig = Rig::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut rig = Rig::with_many(nodes);
         rig.world.checks = true;
         let wanted = rig.now.monotonic;
         rig.image("app", |_| {});
@@ -202,12 +204,10 @@ fn the_fewer_nodes_there_are_the_sooner_silence_means_absence() {
 
 #[test]
 fn in_a_large_cluster_all_answers_are_waited_for_only_once_a_node_holds_the_image() {
-    let names: Vec<String> = (0..1000).map(|n| format!("n{n:03}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut fresh = rig(&names);
+    let mut fresh = wanted(Rig::with_many(1000));
     fresh.run(3 * SECOND);
     assert!(!fresh.issued.is_empty());
-    let mut held = rig(&names);
+    let mut held = wanted(Rig::with_many(1000));
     held.registry_says("app", says("sha256:one"));
     held.present("n500", "app", "sha256:one");
     held.run(3 * SECOND);
@@ -258,13 +258,33 @@ fn a_registry_that_asks_for_patience_gets_it_and_others_are_asked() {
     assert!(!rig.issued.is_empty(), "nodes ask themselves");
 }
 
-/// One node, and as many images as it takes to stand in line; their names.
-fn thirty_images() -> (Rig, Vec<String>) {
+#[test]
+fn that_one_fails_is_remembered_for_as_long_as_an_image_is_on_it() {
+    let mut rig = rig(&["a"]);
+    rig.image("other", |image| image.reference = "other.test/app:1".to_owned());
+    rig.run(6 * SECOND);
+    for image in ["app", "other"] {
+        rig.registry_says(image, UNAVAILABLE);
+        rig.present("a", image, "sha256:one");
+    }
+    rig.run(SECOND);
+    assert_eq!(rig.checked.len(), 2);
+    rig.delete_image("other");
+    rig.run(SECOND);
+    rig.image("bpp", |_| {});
+    rig.run(10 * SECOND);
+    rig.present("a", "bpp", "sha256:one");
+    rig.run(10 * SECOND);
+    assert_eq!(rig.checked.len(), 2, "{:?}", rig.checked);
+}
+
+/// One node, and images of so many registries that it has not told of yet; their names.
+fn standing_in_line(images: usize, registries: usize) -> (Rig, Vec<String>) {
     let mut rig = Rig::with_nodes(&["a"]);
     rig.world.checks = true;
-    let names: Vec<String> = (0..30).map(|n| format!("app{n:02}")).collect();
-    for name in &names {
-        rig.image(name, |_| {});
+    let names: Vec<String> = (0..images).map(|n| format!("app{n:02}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        rig.image(name, |image| image.reference = format!("reg{}.test/{name}:1", n % registries));
     }
     rig.run(LISTED + ANSWERED);
     (rig, names)
@@ -272,7 +292,7 @@ fn thirty_images() -> (Rig, Vec<String>) {
 
 #[test]
 fn few_questions_are_under_way_to_one_registry_and_none_holds_up_others_for_long() {
-    let (mut rig, names) = thirty_images();
+    let (mut rig, names) = standing_in_line(30, 1);
     for name in &names {
         rig.present("a", name, "sha256:one");
     }
@@ -285,8 +305,20 @@ fn few_questions_are_under_way_to_one_registry_and_none_holds_up_others_for_long
 }
 
 #[test]
+fn few_questions_are_under_way_to_all_registries_together() {
+    let (mut rig, names) = standing_in_line(40, 10);
+    for name in &names {
+        rig.present("a", name, "sha256:one");
+    }
+    rig.run(SECOND);
+    assert_eq!((rig.checked.len(), rig.issued.len()), (32, 0));
+    rig.run(PATIENCE);
+    assert_eq!((rig.checked.len(), rig.granted("a").len()), (32, 40));
+}
+
+#[test]
 fn questions_in_line_are_asked_as_others_are_answered() {
-    let (mut rig, names) = thirty_images();
+    let (mut rig, names) = standing_in_line(30, 1);
     for name in &names {
         rig.registry_says(name, says("sha256:one"));
         rig.present("a", name, "sha256:one");
@@ -297,7 +329,7 @@ fn questions_in_line_are_asked_as_others_are_answered() {
 
 #[test]
 fn questions_about_images_that_were_deleted_take_no_place_in_line() {
-    let (mut rig, names) = thirty_images();
+    let (mut rig, names) = standing_in_line(30, 1);
     for name in &names {
         rig.present("a", name, "sha256:one");
     }

@@ -52,6 +52,25 @@ fn a_restamped_grant_was_issued_when_it_was_restamped() {
 }
 
 #[test]
+fn each_of_several_restamped_grants_has_an_id_of_its_own() {
+    let mut rig = rig(2, Duration::ZERO);
+    rig.elect(2);
+    rig.step();
+    let ids = ["a", "b"].map(|node| rig.grant(node).unwrap().id.to_string());
+    assert_eq!(ids, ["lead.2.0", "lead.2.1"]);
+}
+
+#[test]
+fn one_whose_node_can_t_take_it_is_withdrawn_instead() {
+    let mut rig = rig(1, Duration::ZERO);
+    rig.agent_ready("a", false);
+    rig.elect(2);
+    let plan = rig.step();
+    assert!(plan.issues.is_empty(), "{plan}");
+    assert_eq!((plan.withdrawals.len(), &plan.withdrawals[0].kind), (1, &WithdrawKind::Remove));
+}
+
+#[test]
 fn where_there_is_a_delay_an_untaken_grant_is_withdrawn_instead() {
     let mut rig = rig(2, 5 * SECOND);
     rig.run(6 * SECOND);

@@ -13,8 +13,7 @@ const BROKEN: (FailureScope, FailureReason) = (FailureScope::Node, FailureReason
 
 /// Nodes n0…, policy with room for one of them at a time, no delay.
 fn rig(nodes: usize, images: &[&str]) -> Rig {
-    let names: Vec<String> = (0..nodes).map(|n| format!("n{n}")).collect();
-    let mut rig = Rig::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut rig = Rig::with_many(nodes);
     rig.policy("p", 1, Duration::ZERO);
     for image in images {
         rig.image(image, |image| image.policy = Some("p".to_owned()));
@@ -299,4 +298,35 @@ fn a_full_disk_stops_pulls_on_its_node_alone() {
     rig.report("n0", |report| report.low_disk = None);
     rig.run_with(5 * SECOND, Rig::eager);
     assert_eq!(rig.status("app").ready, "2/2");
+}
+
+#[test]
+fn a_busy_node_is_not_waited_for_as_the_next_probe() {
+    let mut rig = rig(2, &["bad"]);
+    attempts(&mut rig, 5 * SECOND, |_, _| Some(NOT_FOUND));
+    rig.policy("q", 1, Duration::ZERO);
+    rig.node("n2", |node| drop(node.labels.insert("pool".to_owned(), "x".to_owned())));
+    rig.image("long", |image| {
+        image.policy = Some("q".to_owned());
+        image.node_selector.insert("pool".to_owned(), "x".to_owned());
+    });
+    rig.run(8 * SECOND);
+    assert_eq!(rig.granted("n2"), ["long"]);
+    rig.take("n2");
+    rig.node("n3", |_| {});
+    rig.run(30 * SECOND);
+    assert!(rig.issued.iter().any(|(.., node)| node == "n3"), "{:?}", rig.issued);
+}
+
+#[test]
+fn at_due_checks_too_a_failing_registry_gets_one_probe_at_a_time() {
+    let mut rig = rig(5, &["app"]);
+    let mut policy = rig.policy("p", 1, Duration::ZERO);
+    policy.repull_interval = Some(3600 * SECOND);
+    rig.set_policy(policy);
+    attempts(&mut rig, 3590 * SECOND, |_, _| None);
+    assert_eq!(rig.status("app").ready, "5/5");
+    let tried = attempts(&mut rig, 30 * SECOND, |_, _| Some(REFUSED));
+    assert_eq!(tried.len(), 2, "{tried:?}");
+    assert_eq!(rig.waiting()["app/n4"], "WaitingForRegistryProbe");
 }

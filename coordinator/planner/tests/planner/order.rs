@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use drop_protocol::{FailureReason, FailureScope, ImagePullPolicy};
+use drop_protocol::ImagePullPolicy;
 
 use crate::rig::{Rig, SECOND};
 
-fn rig(max: u32, nodes: &[&str]) -> Rig {
+pub(crate) fn rig(max: u32, nodes: &[&str]) -> Rig {
     let mut rig = Rig::with_nodes(nodes);
     rig.policy("p", max, Duration::ZERO);
     rig
 }
 
-fn add(rig: &mut Rig, name: &str, priority: i32, pool: Option<&str>) {
+pub(crate) fn add(rig: &mut Rig, name: &str, priority: i32, pool: Option<&str>) {
     rig.image(name, |image| {
         image.policy = Some("p".to_owned());
         image.priority = priority;
@@ -20,7 +20,7 @@ fn add(rig: &mut Rig, name: &str, priority: i32, pool: Option<&str>) {
     });
 }
 
-fn label(rig: &mut Rig, node: &str, pool: &str) {
+pub(crate) fn label(rig: &mut Rig, node: &str, pool: &str) {
     rig.node(node, |node| {
         node.labels.insert("pool".to_owned(), pool.to_owned());
     });
@@ -207,86 +207,53 @@ fn an_evicted_image_is_as_urgent_as_one_that_was_never_there() {
 }
 
 #[test]
-fn a_grant_of_ten_minutes_gives_way_to_nodes_that_wait() {
-    let mut rig = rig(1, &["a", "b"]);
-    add(&mut rig, "one", 0, None);
-    add(&mut rig, "two", 0, None);
-    rig.run(2 * SECOND);
-    rig.take("a");
-    for _ in 0..50 {
-        rig.renew("a");
-        rig.run(10 * SECOND);
-    }
-    assert!(rig.grant("a").unwrap().withdrawn.is_none());
-    for _ in 0..12 {
-        rig.renew("a");
-        rig.run(10 * SECOND);
-    }
-    let mark = rig.grant("a").unwrap().withdrawn.clone().unwrap();
-    assert!(mark.unwanted.is_empty(), "the image in flight is let to finish");
-    assert_eq!(rig.live(), ["a"], "marked, not removed");
-    rig.finish("a");
-    rig.run(SECOND);
-    assert_eq!(rig.live(), ["b"]);
-}
-
-#[test]
-fn where_nobody_waits_a_grant_goes_on_for_as_long_as_it_takes() {
+fn a_node_that_lets_a_grant_pass_is_left_alone_whatever_else_changes_about_it() {
     let mut rig = rig(1, &["a"]);
     add(&mut rig, "one", 0, None);
-    add(&mut rig, "two", 0, None);
-    rig.run(2 * SECOND);
-    rig.take("a");
-    for _ in 0..100 {
-        rig.renew("a");
-        rig.run(10 * SECOND);
-    }
-    assert_eq!(rig.grant("a").unwrap().withdrawn, None);
-}
-
-#[test]
-fn an_urgent_image_that_fails_again_and_again_leaves_turns_to_others() {
-    let mut rig = rig(1, &["a", "b"]);
-    let mut policy = rig.policy("p", 1, 9 * SECOND);
-    policy.backoff_initial = SECOND;
-    policy.backoff_max = SECOND;
-    rig.set_policy(policy);
-    label(&mut rig, "a", "x");
-    label(&mut rig, "b", "y");
-    add(&mut rig, "broken", -1, Some("x"));
     rig.run(15 * SECOND);
-    let fail = |rig: &mut Rig| {
-        if rig.live() == ["a"] {
-            rig.work("a", |_| Err((FailureScope::Image, FailureReason::NotFound)));
-        }
-    };
-    fail(&mut rig);
-    add(&mut rig, "fine", 0, Some("y"));
-    rig.run_with(15 * SECOND, fail);
-    assert_eq!(rig.live(), ["b"], "a is due again all the time");
+    assert_eq!(rig.waiting()["one/a"], "NotAnswering");
+    label(&mut rig, "a", "x");
+    assert_eq!(rig.waiting()["one/a"], "NotAnswering");
 }
 
 #[test]
-fn a_node_that_let_a_grant_pass_is_not_starved_by_one_that_fails_again_and_again() {
-    let mut rig = rig(1, &["a", "b"]);
-    let mut policy = rig.policy("p", 1, 11 * SECOND);
-    policy.backoff_initial = SECOND;
-    policy.backoff_max = 4 * SECOND;
-    rig.set_policy(policy);
-    label(&mut rig, "a", "x");
-    label(&mut rig, "b", "y");
-    add(&mut rig, "fine", 0, Some("y"));
-    while rig.waiting().get("fine/b") != Some(&"NotAnswering") {
-        rig.run(SECOND / 2);
+fn between_policies_too_the_lowest_priority_value_comes_first() {
+    for (first, second, granted) in [(0, -1, "two"), (-1, 0, "one")] {
+        let mut rig = rig(1, &["a"]);
+        rig.policy("q", 1, Duration::ZERO);
+        add(&mut rig, "one", first, None);
+        add(&mut rig, "two", second, None);
+        rig.image("two", |image| image.policy = Some("q".to_owned()));
+        rig.run(2 * SECOND);
+        assert_eq!(rig.granted("a"), [granted]);
     }
-    // Each new start on `a` begins the delay for `b` anew.
-    add(&mut rig, "broken", -1, Some("x"));
-    let mut served = false;
-    rig.run_with(120 * SECOND, |rig| {
-        if rig.live() == ["a"] {
-            rig.work("a", |_| Err((FailureScope::Image, FailureReason::NotFound)));
+}
+
+#[test]
+fn how_long_a_node_has_waited_is_told_by_the_images_of_its_lowest_priority_value() {
+    for (priority, next) in [(0, "b"), (5, "a")] {
+        let mut rig = rig(1, &["a", "b", "c"]);
+        for (node, pool) in [("a", "x"), ("b", "y"), ("c", "z")] {
+            label(&mut rig, node, pool);
         }
-        served |= rig.live() == ["b"];
-    });
-    assert!(served, "b waits for its turn for ever");
+        add(&mut rig, "long", 0, Some("z"));
+        rig.run(2 * SECOND);
+        rig.take("c");
+        add(&mut rig, "older", priority, Some("y"));
+        rig.run(10 * SECOND);
+        add(&mut rig, "newer", 0, None);
+        rig.run(10 * SECOND);
+        rig.work("c", |_| Ok("sha256:one"));
+        rig.run(SECOND);
+        assert_eq!(rig.live(), [next], "priority {priority}");
+    }
+}
+
+#[test]
+fn an_image_that_fills_more_than_a_grant_by_itself_is_granted_all_the_same() {
+    let mut rig = rig(1, &["a"]);
+    add(&mut rig, "app", 0, None);
+    rig.image("app", |image| image.secrets = vec!["s".repeat(250); 300]);
+    rig.run(2 * SECOND);
+    assert_eq!(rig.granted("a"), ["app"]);
 }

@@ -101,6 +101,20 @@ fn behind_a_mirror_that_lags_a_node_pulls_once_and_no_more() {
 }
 
 #[test]
+fn nor_when_the_registry_says_the_same_again() {
+    let mut rig = rig(&["a"]);
+    rig.registry_says("app", says("sha256:two"));
+    rig.present("a", "app", "sha256:one");
+    rig.run_with(10 * MINUTE, Rig::eager);
+    assert_eq!(granted(&rig), ["a"]);
+    rig.node("b", |_| {});
+    rig.run(SECOND);
+    rig.present("b", "app", "sha256:two");
+    rig.run_with(MINUTE, Rig::eager);
+    assert_eq!((granted(&rig), rig.checked.len()), (vec!["a"], 2));
+}
+
+#[test]
 fn behind_a_mirror_that_lags_a_repull_costs_a_pull_an_interval() {
     let mut rig = confirmed(&["a"], Some(HOUR));
     rig.registry_says("app", says("sha256:two"));
@@ -232,4 +246,20 @@ fn a_failure_that_the_registrys_word_came_after_is_not_told_any_more() {
     rig.elect(2);
     rig.run(HOUR);
     assert_eq!(rig.status("app").failed_nodes_total, 0);
+}
+
+#[test]
+fn one_that_came_after_the_registrys_word_is_told_by_a_new_leader_too() {
+    let mut rig = confirmed(&["a"], Some(HOUR));
+    rig.registry_says("app", UNAVAILABLE);
+    rig.run_with(HOUR, |rig| {
+        if rig.grant("a").is_some() {
+            rig.work("a", |_| Err((FailureScope::Registry, FailureReason::Timeout)));
+        }
+    });
+    rig.run(5 * SECOND);
+    assert_eq!(rig.status("app").failed_nodes_total, 1);
+    rig.elect(2);
+    rig.run(MINUTE);
+    assert_eq!(rig.status("app").failed_nodes_total, 1);
 }

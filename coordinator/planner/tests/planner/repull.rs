@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use drop_planner::cluster::CachedImage;
 use drop_protocol::ImagePullPolicy;
 use drop_protocol::failure::{FailureReason, FailureScope};
 
@@ -122,6 +123,42 @@ fn a_node_that_lags_behind_a_moved_tag_catches_up_once() {
 }
 
 #[test]
+fn also_where_nodes_hold_three_different_ones() {
+    let mut rig = rig(&["a", "b", "c", "d"], None);
+    let first = rig.issued.len();
+    rig.pulled("c", "app", "sha256:zero");
+    rig.run(SECOND);
+    for node in ["a", "b"] {
+        rig.pulled(node, "app", "sha256:two");
+    }
+    rig.run(2 * SECOND);
+    assert_eq!(rig.issued.len(), first + 2);
+    assert_eq!(rig.live(), ["c", "d"]);
+    assert!(rig.waiting().is_empty(), "{:?}", rig.waiting());
+}
+
+#[test]
+fn nobody_catches_up_with_what_is_only_to_be_there_or_names_exact_content_or_can_t_be_acted_on() {
+    let changes: [fn(&mut CachedImage); 4] = [
+        |image| image.pull_policy = ImagePullPolicy::IfNotPresent,
+        |image| image.pull_policy = ImagePullPolicy::Never,
+        |image| image.reference = format!("reg.test/app@sha256:{}", "0".repeat(64)),
+        |image| image.problem = Some("tag and digest".to_owned()),
+    ];
+    for (n, change) in changes.into_iter().enumerate() {
+        let mut rig = rig(&["a", "b", "c"], None);
+        rig.image("app", change);
+        rig.run_with(10 * SECOND, Rig::eager);
+        let before = rig.issued.len();
+        for node in ["a", "b"] {
+            rig.pulled(node, "app", "sha256:two");
+        }
+        rig.run(30 * SECOND);
+        assert_eq!(rig.issued.len(), before, "change {n}");
+    }
+}
+
+#[test]
 fn after_a_change_of_leader_the_newest_digest_is_still_the_newest() {
     let mut rig = rig(&["a", "b", "c"], None);
     rig.pulled("a", "app", "sha256:a-two");
@@ -130,4 +167,30 @@ fn after_a_change_of_leader_the_newest_digest_is_still_the_newest() {
     rig.elect(2);
     rig.run(10 * SECOND);
     assert_eq!(rig.status("app").resolved_digest.as_deref(), Some("sha256:a-two"));
+}
+
+#[test]
+fn and_the_others_are_in_the_same_order() {
+    let mut rig = rig(&["a", "b", "c"], None);
+    rig.pulled("a", "app", "sha256:two");
+    rig.run(SECOND);
+    rig.pulled("b", "app", "sha256:three");
+    rig.run(20 * SECOND);
+    let order = |rig: &Rig| -> Vec<String> {
+        rig.status("app").digests.iter().map(|held| held.digest.clone()).collect()
+    };
+    assert_eq!(order(&rig), ["sha256:three", "sha256:two", "sha256:one"]);
+    rig.elect(2);
+    rig.run(60 * SECOND);
+    assert_eq!(order(&rig), ["sha256:three", "sha256:two", "sha256:one"]);
+}
+
+#[test]
+fn under_an_interval_nobody_is_said_to_keep_an_older_one() {
+    let mut rig = rig(&["a", "b"], Some(HOUR));
+    rig.image("app", |image| image.pull_policy = ImagePullPolicy::IfNotPresent);
+    rig.pulled("a", "app", "sha256:two");
+    rig.run(20 * SECOND);
+    let message = &rig.status("app").condition("Ready").unwrap().message;
+    assert_eq!(message, "cached on 2 nodes; 1 of them holds an older digest");
 }

@@ -79,6 +79,12 @@ impl Rig {
         rig
     }
 
+    /// The same with so many nodes: `n0`, `n1` and so on.
+    pub(crate) fn with_many(nodes: usize) -> Self {
+        let names: Vec<String> = (0..nodes).map(|n| format!("n{n}")).collect();
+        Self::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     pub(crate) fn version(&mut self) -> u64 {
         self.version += 1;
         self.version

@@ -228,6 +228,20 @@ fn a_set_that_comes_back_waits_for_the_children_of_its_predecessor() {
 }
 
 #[test]
+fn a_child_that_is_being_deleted_is_made_anew_once_it_is_gone() {
+    let mut rig = Rig::new();
+    rig.listing("s", &["reg.test/app:1"]);
+    rig.settle_sets();
+    let name = rig.child_of("s", "reg.test/app:1");
+    rig.image(&name, |image| image.child.as_mut().unwrap().being_deleted = true);
+    assert!(rig.settle_sets().is_empty());
+    let told = format!("0/1 images are ready; {name}: waits until the earlier one of this name is deleted");
+    assert_eq!(rig.says("s"), ("Progressing".to_owned(), told));
+    rig.delete_image(&name);
+    assert_eq!(rig.settle_sets(), [name]);
+}
+
+#[test]
 fn a_cached_image_of_somebody_else_is_not_touched_and_told_of() {
     let mut rig = Rig::new();
     rig.listing("s", &["reg.test/app:1"]);

@@ -41,6 +41,59 @@ fn a_set_is_ready_once_every_image_is_everywhere() {
     assert_eq!((events[0].kind, events[0].reason.as_str()), (EventType::Normal, "Ready"));
 }
 
+/// [`three`], where nobody is granted anything: what the node holds is up to the test.
+fn unattended() -> Rig {
+    let mut rig = three();
+    rig.agent_ready("node", false);
+    rig.run(20 * SECOND);
+    rig
+}
+
+fn arrives(rig: &mut Rig, reference: &str) {
+    let child = rig.child_of("s", reference);
+    rig.pulled("node", &child, "sha256:one");
+}
+
+#[test]
+fn numbers_alone_are_written_every_ten_seconds_and_all_else_after_two() {
+    let mut rig = unattended();
+    arrives(&mut rig, "reg.test/a:1");
+    rig.run(SECOND);
+    assert_eq!(phase(&rig), (SetPhase::Pending, 1, 3), "after quiet at once");
+    arrives(&mut rig, "reg.test/b:1");
+    rig.run(5 * SECOND);
+    assert_eq!(phase(&rig), (SetPhase::Pending, 1, 3));
+    rig.run(5 * SECOND);
+    assert_eq!(phase(&rig), (SetPhase::Pending, 2, 3));
+    rig.set("s", |_| {});
+    rig.run(3 * SECOND);
+    assert_eq!(phase(&rig), (SetPhase::Pending, 2, 3), "of the new generation");
+    arrives(&mut rig, "reg.test/c:1");
+    rig.run(3 * SECOND);
+    assert_eq!(phase(&rig), (SetPhase::Ready, 3, 3));
+}
+
+#[test]
+fn events_tell_that_it_became_degraded_or_ready_and_not_that_it_still_is() {
+    let mut rig = unattended();
+    let child = rig.child_of("s", "reg.test/b:1");
+    rig.failed("node", &child, FailureScope::Image, FailureReason::NotFound);
+    rig.run(20 * SECOND);
+    assert_eq!(phase(&rig), (SetPhase::Degraded, 0, 3));
+    arrives(&mut rig, "reg.test/a:1");
+    rig.run(20 * SECOND);
+    assert_eq!(phase(&rig), (SetPhase::Degraded, 1, 3));
+    arrives(&mut rig, "reg.test/b:1");
+    arrives(&mut rig, "reg.test/c:1");
+    rig.run(20 * SECOND);
+    assert_eq!(phase(&rig), (SetPhase::Ready, 3, 3));
+    rig.world.cluster.policies.clear();
+    rig.run(20 * SECOND);
+    assert!(rig.says("s").1.contains("PullPolicy p does not exist"), "{}", rig.says("s").1);
+    let events = rig.set_statuses.iter().filter_map(|write| write.event.as_ref());
+    assert_eq!(events.map(|event| event.reason.as_str()).collect::<Vec<_>>(), ["Degraded", "Ready"]);
+}
+
 #[test]
 fn one_that_failed_makes_it_degraded_and_is_named_first() {
     let mut rig = three();

@@ -1,7 +1,5 @@
 //! What people read.
 
-use std::time::Duration;
-
 use drop_planner::status::Phase;
 use drop_protocol::failure::{FailureReason, FailureScope};
 
@@ -108,24 +106,6 @@ fn also_what_a_node_reported_that_is_not_ready_though_its_agent_is() {
 }
 
 #[test]
-fn while_a_grant_is_worked_on_each_of_its_images_shows_how_far_it_is() {
-    let mut rig = Rig::with_nodes(&["a"]);
-    for image in ["one", "two", "three"] {
-        rig.image(image, |_| {});
-    }
-    rig.run(3 * SECOND);
-    rig.take("a");
-    rig.pulled("a", "one", "sha256:one");
-    rig.failed("a", "two", FailureScope::Image, FailureReason::NotFound);
-    rig.run(15 * SECOND);
-    let shown = ["one", "two", "three"].map(|image| {
-        let status = rig.status(image);
-        (status.nodes_ready, status.nodes_failing, status.nodes_pulling)
-    });
-    assert_eq!(shown, [(1, 0, 0), (0, 1, 0), (0, 0, 1)]);
-}
-
-#[test]
 fn an_eviction_shows_at_once_and_is_one_event() {
     let mut rig = Rig::with_nodes(&["a", "b"]);
     rig.image("app", |_| {});
@@ -210,36 +190,6 @@ fn a_status_for_five_thousand_nodes_stays_below_its_bound() {
 }
 
 #[test]
-fn while_nodes_report_one_after_another_writes_are_spaced() {
-    let names: Vec<String> = (0..50).map(|n| format!("n{n:02}")).collect();
-    let mut rig = Rig::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    rig.policy("p", 50, Duration::from_millis(200));
-    rig.image("app", |image| image.policy = Some("p".to_owned()));
-    rig.run_with(20 * SECOND, Rig::eager);
-    assert_eq!(rig.status("app").ready, "50/50");
-    assert!(rig.statuses.len() <= 8, "{}", rig.statuses.len());
-}
-
-#[test]
-fn while_more_is_soon_to_be_told_progress_is_written_every_ten_seconds() {
-    let names: Vec<String> = (0..100).map(|n| format!("n{n:02}")).collect();
-    let mut rig = Rig::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    rig.policy("p", 5, Duration::ZERO);
-    rig.image("app", |image| image.policy = Some("p".to_owned()));
-    rig.run(5 * SECOND);
-    rig.statuses.clear();
-    let start = rig.now.monotonic;
-    rig.run_with(60 * SECOND, |rig| {
-        // A pull takes some seconds.
-        if rig.elapsed(start).as_secs() % 4 == 3 {
-            rig.eager();
-        }
-    });
-    assert!(rig.status("app").nodes_ready > 50, "{}", rig.status("app").ready);
-    assert!((5..=8).contains(&rig.statuses.len()), "{}", rig.statuses.len());
-}
-
-#[test]
 fn the_first_change_after_quiet_is_written_at_once_and_large_statuses_less_often() {
     let (mut rig, names) = held_by(2000, 100);
     rig.run(60 * SECOND);
@@ -262,30 +212,54 @@ fn the_first_change_after_quiet_is_written_at_once_and_large_statuses_less_often
 }
 
 #[test]
-fn a_new_pace_changes_no_status_but_those_that_tell_of_it() {
+fn a_second_eviction_while_the_first_is_not_mended_makes_no_event() {
     let mut rig = Rig::with_nodes(&["a", "b", "c"]);
-    let mut policy = rig.policy("p", 1, 10 * SECOND);
-    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.image("app", |_| {});
     rig.run_with(60 * SECOND, Rig::eager);
-    assert_eq!(rig.status("app").ready, "3/3");
-    rig.statuses.clear();
-    policy.min_delay = 20 * SECOND;
-    rig.set_policy(policy);
-    rig.run(30 * SECOND);
-    assert!(rig.statuses.is_empty(), "{:?}", rig.statuses);
+    for node in ["a", "b"] {
+        rig.evicted(node, "app");
+        rig.run(5 * SECOND);
+    }
+    assert_eq!(rig.status("app").ready, "1/3");
+    assert_eq!(events(&rig), ["Cached", "Evicted"]);
 }
 
 #[test]
-fn a_rollout_that_waits_for_its_delay_writes_no_more_than_it_has_to_tell() {
-    let names: Vec<String> = (0..20).map(|n| format!("n{n:02}")).collect();
-    let mut rig = Rig::with_nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    rig.policy("p", 1, 60 * SECOND);
-    rig.image("app", |image| image.policy = Some("p".to_owned()));
-    rig.run_with(65 * SECOND, Rig::eager);
-    let progress = |rig: &Rig| rig.status("app").condition("PullProgress").unwrap().message.clone();
-    assert!(progress(&rig).contains("nodes left, at least"), "{}", progress(&rig));
-    rig.statuses.clear();
-    rig.run_with(600 * SECOND, Rig::eager);
-    // Ten nodes began and were done: two statuses each, whatever the figure in the message.
-    assert!((18..=22).contains(&rig.statuses.len()), "{}", rig.statuses.len());
+fn cached_nodes_are_the_right_ones_also_when_their_number_stays() {
+    let mut rig = Rig::with_nodes(&["a", "b"]);
+    for node in ["a", "b"] {
+        rig.agent_ready(node, false);
+    }
+    rig.image("app", |image| image.pull_policy = drop_protocol::ImagePullPolicy::IfNotPresent);
+    rig.run(5 * SECOND);
+    rig.present("a", "app", "sha256:one");
+    rig.run(15 * SECOND);
+    assert_eq!(rig.status("app").cached_nodes, ["a".into()]);
+    rig.entry("a", "app", |entry| entry.digest = None);
+    rig.present("b", "app", "sha256:one");
+    rig.run(15 * SECOND);
+    assert_eq!(rig.status("app").cached_nodes, ["b".into()]);
+}
+
+#[test]
+fn two_nodes_that_fail_in_different_ways_share_no_reason() {
+    let mut rig = Rig::with_nodes(&["a", "b"]);
+    rig.image("app", |_| {});
+    rig.run(SECOND);
+    rig.failed("a", "app", FailureScope::Node, FailureReason::DiskError);
+    rig.failed("b", "app", FailureScope::Registry, FailureReason::Timeout);
+    rig.run(5 * SECOND);
+    assert_eq!(ready(&rig, "app").0, "PullFailed");
+}
+
+#[test]
+fn what_others_say_in_conditions_stays() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |_| {});
+    rig.run_with(30 * SECOND, Rig::eager);
+    let mut other = rig.status("app").condition("Ready").unwrap().clone();
+    other.kind = "Audited".to_owned();
+    rig.image("app", |image| image.status.conditions.push(other.clone()));
+    rig.run(30 * SECOND);
+    assert_eq!(rig.status("app").condition("Audited"), Some(&other));
 }

@@ -175,6 +175,30 @@ fn a_lease_deleted_while_an_issue_to_it_is_unknown_keeps_the_slot() {
 }
 
 #[test]
+fn also_one_that_was_made_again_by_hand() {
+    let (mut rig, issue) = rig(Duration::ZERO);
+    settle(&mut rig, &issue, Unknown);
+    rig.world.cluster.leases.remove("a");
+    rig.create_lease("a", "node-a");
+    rig.run(59 * SECOND);
+    assert!(rig.issued.is_empty());
+    rig.run(3 * SECOND);
+    assert_eq!(rig.issued.len(), 1);
+}
+
+#[test]
+fn a_grant_that_was_applied_and_erased_before_it_was_seen_keeps_its_slot() {
+    let (mut rig, issue) = rig(Duration::ZERO);
+    rig.commit_issue(&issue);
+    settle(&mut rig, &issue, Applied);
+    rig.change_lease("a", |lease| lease.grant = None);
+    rig.run(59 * SECOND);
+    assert_eq!(rig.issued.len(), 1);
+    rig.run(3 * SECOND);
+    assert_eq!(rig.issued.len(), 2);
+}
+
+#[test]
 fn a_rejected_issue_frees_its_slot_and_its_node_is_left_alone_for_a_while() {
     let (mut rig, issue) = rig(10 * SECOND);
     rig.world.memory.issue_rejected("a", &issue.grant.id, rig.now);
