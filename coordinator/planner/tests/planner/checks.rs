@@ -278,6 +278,21 @@ fn that_one_fails_is_remembered_for_as_long_as_an_image_is_on_it() {
     assert_eq!(rig.checked.len(), 2, "{:?}", rig.checked);
 }
 
+#[test]
+fn and_is_forgotten_with_the_last_of_them() {
+    let mut rig = rig(&["a"]);
+    rig.registry_says("app", UNAVAILABLE);
+    rig.present("a", "app", "sha256:one");
+    rig.run(SECOND);
+    rig.delete_image("app");
+    rig.run(SECOND);
+    rig.image("bpp", |_| {});
+    rig.run(10 * SECOND);
+    rig.present("a", "bpp", "sha256:one");
+    rig.run(SECOND);
+    assert_eq!(rig.checked.len(), 2, "{:?}", rig.checked);
+}
+
 /// One node, and images of so many registries that it has not told of yet; their names.
 fn standing_in_line(images: usize, registries: usize) -> (Rig, Vec<String>) {
     let mut rig = Rig::with_nodes(&["a"]);
@@ -306,7 +321,7 @@ fn few_questions_are_under_way_to_one_registry_and_none_holds_up_others_for_long
 
 #[test]
 fn few_questions_are_under_way_to_all_registries_together() {
-    let (mut rig, names) = standing_in_line(40, 10);
+    let (mut rig, names) = standing_in_line(40, 40);
     for name in &names {
         rig.present("a", name, "sha256:one");
     }

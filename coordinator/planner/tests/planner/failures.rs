@@ -330,3 +330,13 @@ fn at_due_checks_too_a_failing_registry_gets_one_probe_at_a_time() {
     assert_eq!(tried.len(), 2, "{tried:?}");
     assert_eq!(rig.waiting()["app/n4"], "WaitingForRegistryProbe");
 }
+
+#[test]
+fn a_node_that_fails_with_two_images_tries_no_third_and_others_pull() {
+    let mut rig = rig(1, &["a", "b", "c"]);
+    attempts(&mut rig, 2 * SECOND, |_, _| Some(BROKEN));
+    assert_eq!(rig.waiting()["c/n0"], "WaitingForNodeProbe");
+    rig.node("n1", |_| {});
+    rig.run(5 * SECOND);
+    assert_eq!(rig.granted("n1"), ["a", "b", "c"]);
+}

@@ -72,6 +72,20 @@ fn progress_tells_what_stands_in_the_way_of_others_also_when_nobody_is_in_line()
 }
 
 #[test]
+fn also_while_nobody_pulls_yet() {
+    let mut rig = Rig::with_nodes(&["a", "b"]);
+    rig.agent_ready("b", false);
+    rig.policy("p", 1, 120 * SECOND);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.run(20 * SECOND);
+    let progress = rig.status("app").condition("PullProgress").unwrap();
+    assert_eq!(
+        progress.message,
+        "nothing is being pulled, 0/2 done; 1 node left; b has no ready agent: see the drop-agent Pod there"
+    );
+}
+
+#[test]
 fn while_nodes_report_one_after_another_writes_are_spaced() {
     let mut rig = Rig::with_many(50);
     rig.policy("p", 50, Duration::from_millis(200));

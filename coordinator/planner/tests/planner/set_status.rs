@@ -125,6 +125,21 @@ fn an_edit_is_not_ready_before_the_children_follow() {
 }
 
 #[test]
+fn a_child_that_is_not_as_wanted_is_not_ready_whatever_it_says_itself() {
+    let mut rig = three();
+    rig.run_with(60 * SECOND, Rig::eager);
+    let child = rig.child_of("s", "reg.test/a:1");
+    // Somebody undoes every change, so that it is put right ever more seldom.
+    for _ in 0..40 {
+        rig.edit_child(&child, |spec| spec.priority = Some(1));
+        rig.run_with(SECOND, Rig::eager);
+    }
+    rig.run_with(12 * SECOND, Rig::eager);
+    assert_eq!(rig.status(&child).ready, "1/1");
+    assert_eq!(phase(&rig), (SetPhase::Pending, 2, 3));
+}
+
+#[test]
 fn an_image_without_a_target_makes_nothing_unready() {
     let mut rig = three();
     rig.set("s", |set| set.settings.node_selector = [("pool".to_owned(), "none".to_owned())].into());

@@ -226,8 +226,8 @@ fn a_second_eviction_while_the_first_is_not_mended_makes_no_event() {
 
 #[test]
 fn cached_nodes_are_the_right_ones_also_when_their_number_stays() {
-    let mut rig = Rig::with_nodes(&["a", "b"]);
-    for node in ["a", "b"] {
+    let mut rig = Rig::with_nodes(&["0", "a", "b"]);
+    for node in ["0", "a", "b"] {
         rig.agent_ready(node, false);
     }
     rig.image("app", |image| image.pull_policy = drop_protocol::ImagePullPolicy::IfNotPresent);
