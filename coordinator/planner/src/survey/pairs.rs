@@ -180,7 +180,8 @@ impl<'w> Judge<'_, 'w> {
     fn is_left_out(&self) -> bool {
         let place = (self.image.reference.as_str(), self.image.uid.as_str());
         self.node.report.is_some_and(|report| {
-            report.left_out > 0 && report.images.iter().all(|(uid, entry)| (&*entry.reference, &**uid) < place)
+            report.left_out > 0
+                && report.images.iter().all(|(uid, entry)| (&*entry.reference, &**uid) < place)
         })
     }
 
