@@ -111,6 +111,8 @@ mod tests {
         );
         let pinned = child("tools", &format!("reg.test:5000/team/base@{DIGEST}"));
         assert!(pinned.starts_with("tools-base-a3ed95caeb02-"), "{pinned}");
+        let spelled = child("tools", "reg.test/app:_1.-2");
+        assert!(spelled.starts_with("tools-app-1-2-"), "{spelled}");
     }
 
     #[test]

@@ -74,6 +74,15 @@ fn numbers_alone_are_written_every_ten_seconds_and_all_else_after_two() {
 }
 
 #[test]
+fn what_has_just_changed_is_not_explained_by_what_was_said_before() {
+    let mut rig = unattended();
+    rig.set("s", |set| set.settings.secrets = vec!["secret".to_owned()]);
+    rig.run(SECOND);
+    let (_, message) = rig.says("s");
+    assert!(message.ends_with(": just changed; 2 others are not ready either"), "{message}");
+}
+
+#[test]
 fn events_tell_that_it_became_degraded_or_ready_and_not_that_it_still_is() {
     let mut rig = unattended();
     let child = rig.child_of("s", "reg.test/b:1");
