@@ -75,3 +75,30 @@ impl SetsMemory {
         self.attempts.get(child).is_some_and(|attempts| attempts.failed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use drop_protocol::Monotonic;
+
+    use super::{FORGOTTEN, SetsMemory};
+    use crate::cluster::Cluster;
+
+    #[test]
+    fn a_write_counts_as_failed_if_it_was_not_applied() {
+        let (mut memory, now) = (SetsMemory::default(), Monotonic::default());
+        for applied in [true, false] {
+            memory.written("child", 1, applied, now);
+            assert_eq!(memory.failed("child"), !applied);
+        }
+    }
+
+    #[test]
+    fn what_lies_long_back_and_what_is_gone_is_forgotten() {
+        let (mut memory, now) = (SetsMemory::default(), Monotonic::default());
+        memory.written("child", 1, true, now);
+        memory.deleted("uid");
+        memory.observe(&Cluster::default(), now.after(FORGOTTEN));
+        assert!(memory.not_before("child", 1).is_none());
+        assert!(!memory.is_deleted("uid"));
+    }
+}

@@ -218,3 +218,25 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use drop_protocol::{Epoch, GrantId, Monotonic};
+
+    use super::{STARTS, Start, WritesMemory};
+
+    #[test]
+    fn of_many_starts_only_the_latest_are_remembered() {
+        let mut writes = WritesMemory::default();
+        let epoch = Epoch { lease: "lead".to_owned(), transitions: 1 };
+        let grants: Vec<GrantId> = (0..70).map(|n| GrantId::new(&epoch, n)).collect();
+        let starts =
+            grants.iter().map(|grant| Start { grant: grant.clone(), lease: String::new(), at: None });
+        writes.starts.insert("p".to_owned(), starts.collect());
+        for grant in &grants {
+            writes.started("p", grant, Monotonic::default());
+        }
+        assert_eq!(writes.starts["p"].len(), STARTS);
+        assert_eq!(writes.starts["p"].last().map(|start| &start.grant), grants.last());
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drop_planner::cluster::StoredCatalog;
-use drop_protocol::ImagePullPolicy;
+use drop_protocol::{GrantId, GrantOutcome, Holder, ImagePullPolicy, Outcome};
 
 use crate::rig::{Rig, SECOND};
 
@@ -79,4 +79,51 @@ fn a_duration_that_was_shortened_by_hand_takes_no_slot_from_its_holder() {
     assert_eq!(rig.live(), ["a"], "its holder may not have heard of it");
     rig.run(5 * SECOND);
     assert_eq!(rig.live(), ["b"]);
+}
+
+/// `a` holds the only slot, and `b` waits for it.
+fn a_holds_the_slot() -> Rig {
+    let mut rig = Rig::with_nodes(&["a", "b"]);
+    rig.policy("p", 1, Duration::ZERO);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.run(2 * SECOND);
+    rig.take("a");
+    rig.run(SECOND);
+    assert_eq!(rig.waiting()["app/b"], "WaitingForSlot");
+    rig
+}
+
+fn outcome(id: &GrantId) -> Option<GrantOutcome> {
+    Some(GrantOutcome { id: id.clone(), outcome: Outcome::Finished, reason: String::new() })
+}
+
+#[test]
+fn a_grant_that_was_replaced_by_one_that_has_ended_keeps_its_slot() {
+    let mut rig = a_holds_the_slot();
+    let other = GrantId::new(&rig.world.leadership.as_ref().unwrap().epoch, 99);
+    rig.report("a", |report| report.grant = outcome(&other));
+    rig.change_lease("a", |lease| {
+        lease.grant.as_mut().unwrap().id = other;
+        lease.holder = None;
+    });
+    rig.run(50 * SECOND);
+    assert_eq!(rig.issued.len(), 1, "its holder may not have heard of it");
+    rig.run(15 * SECOND);
+    assert_eq!(rig.issued.len(), 2);
+}
+
+#[test]
+fn a_grant_that_became_unreadable_keeps_its_slot_whatever_its_holder_has_ended_before() {
+    let mut rig = a_holds_the_slot();
+    let id = rig.grant("a").unwrap().id.clone();
+    let earlier = GrantId::new(&rig.world.leadership.as_ref().unwrap().epoch, 99);
+    rig.report("a", |report| report.grant = outcome(&earlier));
+    rig.change_lease("a", |lease| {
+        lease.grant = None;
+        lease.grant_error = Some("not readable".to_owned());
+        lease.holder = Some(Holder { process: "p".to_owned(), grant: id });
+    });
+    rig.elect(2);
+    rig.run(20 * SECOND);
+    assert_eq!(rig.issued.len(), 1);
 }

@@ -340,3 +340,61 @@ fn a_node_that_fails_with_two_images_tries_no_third_and_others_pull() {
     rig.run(5 * SECOND);
     assert_eq!(rig.granted("n1"), ["a", "b", "c"]);
 }
+
+#[test]
+fn a_failure_under_a_grant_that_was_taken_back_counts_as_one_that_was_asked_for() {
+    let mut rig = Rig::with_many(3);
+    rig.policy("p", 2, Duration::ZERO);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.agent_ready("n2", false);
+    rig.run(2 * SECOND);
+    assert_eq!(rig.live(), ["n0", "n1"]);
+    rig.work("n0", |_| Err(NOT_FOUND));
+    rig.run(15 * SECOND);
+    assert!(rig.live().is_empty(), "n1 has not taken it");
+    rig.failed("n1", "app", NOT_FOUND.0, NOT_FOUND.1);
+    rig.agent_ready("n2", true);
+    rig.run(SECOND);
+    assert_eq!(rig.waiting()["app/n2"], "WaitingForProbe");
+}
+
+#[test]
+fn each_grant_that_fails_counts_anew() {
+    let mut rig = Rig::with_many(4);
+    rig.policy("p", 4, Duration::ZERO);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.agent_ready("n3", false);
+    rig.run(2 * SECOND);
+    rig.work("n0", |_| Err(NOT_FOUND));
+    rig.run(SECOND);
+    rig.work("n1", |_| Ok("sha256:one"));
+    rig.take("n2");
+    // The success has released the first failure; what comes now is another.
+    while rig.grant("n0").is_none() {
+        rig.run(SECOND);
+        rig.renew("n2");
+    }
+    rig.work("n0", |_| Err(NOT_FOUND));
+    rig.run(SECOND);
+    rig.failed("n2", "app", NOT_FOUND.0, NOT_FOUND.1);
+    rig.finish("n2");
+    rig.agent_ready("n3", true);
+    rig.run(SECOND);
+    assert_eq!(rig.waiting()["app/n3"], "WaitingForProbe");
+}
+
+#[test]
+fn what_was_reported_before_the_node_was_seen_counts_with_the_next_report() {
+    let mut rig = rig(1, &["app", "other"]);
+    rig.run(SECOND);
+    rig.take("n0");
+    rig.failed("n0", "app", NOT_FOUND.0, NOT_FOUND.1);
+    let node = rig.world.cluster.nodes.remove("n0").unwrap();
+    rig.elect(2);
+    rig.plan();
+    rig.world.cluster.nodes.insert("n0".to_owned(), node);
+    rig.pulled("n0", "other", "sha256:one");
+    rig.finish("n0");
+    rig.run(SECOND);
+    assert_eq!(rig.waiting()["app/n0"], "BackingOff");
+}

@@ -27,6 +27,7 @@ mod set_rig;
 mod set_status;
 mod status;
 mod turns;
+mod undone;
 mod unsettled;
 mod withdrawals;
 mod wording;

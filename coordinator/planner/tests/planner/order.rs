@@ -151,12 +151,28 @@ fn a_node_that_lets_a_grant_pass_queues_behind_those_that_answer() {
 }
 
 /// `a` was served, `b` wants something as well, and now `a` wants something more urgent.
-fn a_is_in_line_before_b(rig: &mut Rig) {
+pub(crate) fn a_is_in_line_before_b(rig: &mut Rig) {
     rig.run(5 * SECOND);
     add(rig, "other", 0, Some("y"));
     add(rig, "urgent", -1, Some("x"));
     rig.run(2 * SECOND);
     assert_eq!(rig.live(), ["a"]);
+}
+
+#[test]
+fn a_grant_that_was_taken_back_was_a_turn_all_the_same() {
+    let mut rig = rig(1, &["a", "b"]);
+    label(&mut rig, "a", "x");
+    label(&mut rig, "b", "y");
+    add(&mut rig, "a-first", -1, Some("x"));
+    add(&mut rig, "b-first", -1, Some("y"));
+    add(&mut rig, "both", 0, None);
+    rig.run(4 * SECOND);
+    assert_eq!(rig.granted("a"), ["a-first"]);
+    rig.delete_image("a-first");
+    rig.delete_image("b-first");
+    rig.run(SECOND);
+    assert_eq!(rig.live(), ["b"], "both waited for as long, and a has had its turn");
 }
 
 #[test]

@@ -263,3 +263,14 @@ fn what_others_say_in_conditions_stays() {
     rig.run(30 * SECOND);
     assert_eq!(rig.status("app").condition("Audited"), Some(&other));
 }
+
+#[test]
+fn a_failed_attempt_is_the_last_one_attempted_and_not_the_last_one_pulled() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |_| {});
+    rig.run(3 * SECOND);
+    rig.work("a", |_| Err((FailureScope::Image, FailureReason::NotFound)));
+    let at = rig.now.wall;
+    rig.run(10 * SECOND);
+    assert_eq!((rig.status("app").last_attempted_at, rig.status("app").last_pulled_at), (Some(at), None));
+}
