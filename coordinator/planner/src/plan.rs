@@ -358,3 +358,6 @@ pub fn plan(world: &World, now: Now) -> Plan {
         wake_at: wake.earliest(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -244,3 +244,64 @@ fn raise(latest: &mut Option<Timestamp>, at: Timestamp, first_sight: bool, wall:
     let at = plausible(at, wall);
     *latest = (*latest).max(Some(Timestamp::from_second(at.as_second()).unwrap_or(at)));
 }
+
+#[cfg(test)]
+mod tests {
+    use drop_protocol::{Monotonic, Now};
+    use jiff::Timestamp;
+
+    use super::{ImageMemory, OF_ONE_NODE};
+    use crate::cluster::CachedImage;
+    use crate::status::{ImageStatus, RegistryCheck};
+
+    fn memory() -> ImageMemory {
+        ImageMemory::new(&CachedImage::default(), None)
+    }
+
+    #[test]
+    fn what_the_registry_says_is_the_newest_and_the_others_keep_their_order() {
+        let mut memory = memory();
+        memory.confirmed("a", "one", 1);
+        memory.confirmed("b", "two", 2);
+        memory.given("one", 9);
+        assert_eq!(memory.newest_digest(), Some("one"));
+        assert_eq!([memory.age_of("two"), memory.age_of("one")], [Some((0, 2)), Some((1, 9))]);
+    }
+
+    #[test]
+    fn of_many_digests_of_one_node_the_latest_stay_and_those_of_others_too() {
+        let mut memory = memory();
+        memory.confirmed("a", "of another", 1);
+        memory.confirmed("liar", "of both", 2);
+        memory.confirmed("a", "of both", 3);
+        for tick in 4..20 {
+            memory.confirmed("liar", &tick.to_string(), tick);
+        }
+        assert!(memory.age_of("of another").is_some() && memory.age_of("of both").is_some());
+        assert_eq!(memory.digests.len(), 2 + OF_ONE_NODE);
+        assert_eq!(memory.newest_digest(), Some("19"));
+    }
+
+    #[test]
+    fn a_new_leader_takes_over_what_the_registry_said() {
+        let said = |reference: &str| RegistryCheck {
+            reference: reference.to_owned(),
+            digest: "said".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            earlier_digests: Vec::new(),
+        };
+        let now = Now { monotonic: Monotonic::default(), wall: Timestamp::UNIX_EPOCH };
+        for (observed, reference, known) in [(1, "app:1", true), (0, "app:1", true), (1, "app:0", false)] {
+            let status = ImageStatus {
+                observed_generation: Some(observed),
+                registry_check: Some(said(reference)),
+                ..ImageStatus::default()
+            };
+            let reference = "app:1".to_owned();
+            let image = CachedImage { generation: 1, reference, status, ..CachedImage::default() };
+            let mut memory = ImageMemory::new(&image, None);
+            memory.recall(&image, now);
+            assert_eq!(memory.age_of("said").is_some(), known, "{observed}");
+        }
+    }
+}

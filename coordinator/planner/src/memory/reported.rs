@@ -219,5 +219,14 @@ mod tests {
         columns.row(&lease(&[("2", "a:1", "sha256:one too many")]));
         assert!(columns.observe(&cluster(&[("a", "2")])));
         assert!(columns.digests.is_empty());
+        // Of those that rows name, there may be as many again.
+        for n in 0..10 {
+            columns.row(&lease(&[("2", "a:1", &format!("sha256:{n}"))]));
+        }
+        columns.made();
+        for n in 10..STALE_DIGESTS + 20 {
+            columns.row(&lease(&[("2", "a:1", &format!("sha256:{n}"))]));
+        }
+        assert!(!columns.observe(&cluster(&[("a", "2")])));
     }
 }

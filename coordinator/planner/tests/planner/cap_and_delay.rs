@@ -1,5 +1,6 @@
 //! `maxConcurrentNodes` and `minDelayBetweenPulls`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::rig::{Rig, SECOND};
@@ -118,4 +119,15 @@ fn a_node_that_comes_back_under_its_name_is_a_different_node() {
     rig.node("a", |node| node.uid = "another".to_owned());
     rig.run_with(40 * SECOND, Rig::eager);
     assert!(rig.issued[1].0.since(first) >= 20 * SECOND);
+}
+
+#[test]
+fn no_two_grants_of_a_plan_have_the_same_id() {
+    let mut rig = Rig::with_nodes(&["a", "b", "c"]);
+    rig.policy("p", 3, Duration::ZERO);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.run(3 * SECOND);
+    assert_eq!(rig.live(), ["a", "b", "c"]);
+    let ids: BTreeSet<_> = ["a", "b", "c"].iter().map(|node| rig.grant(node).unwrap().id.clone()).collect();
+    assert_eq!(ids.len(), 3, "{ids:?}");
 }

@@ -398,3 +398,21 @@ fn what_was_reported_before_the_node_was_seen_counts_with_the_next_report() {
     rig.run(SECOND);
     assert_eq!(rig.waiting()["app/n0"], "BackingOff");
 }
+
+#[test]
+fn what_two_nodes_were_told_to_wait_is_waited_by_all() {
+    let mut rig = rig(3, &["app"]);
+    rig.policy("p", 2, Duration::ZERO);
+    rig.agent_ready("n2", false);
+    rig.run(2 * SECOND);
+    for node in ["n0", "n1"] {
+        rig.work(node, |_| Err(REFUSED));
+        rig.entry(node, "app", |entry| entry.failure.as_mut().unwrap().retry_after_seconds = Some(200));
+    }
+    rig.agent_ready("n2", true);
+    let issued = rig.issued.len();
+    rig.run(190 * SECOND);
+    assert_eq!(rig.issued.len(), issued, "{:?}", rig.waiting());
+    rig.run(20 * SECOND);
+    assert_eq!(rig.issued.len(), issued + 1);
+}

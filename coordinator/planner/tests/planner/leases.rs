@@ -153,3 +153,13 @@ fn a_grant_that_can_t_be_read_and_that_nobody_holds_is_overwritten() {
     rig.run(2 * SECOND);
     assert_eq!(rig.live(), ["b"]);
 }
+
+#[test]
+fn why_a_pair_waits_is_told_of_the_nodes_that_there_are() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |_| {});
+    assert_eq!(rig.waiting().len(), 1);
+    rig.world.cluster.nodes.remove("a");
+    rig.node("b", |_| {});
+    assert_eq!(rig.waiting().into_keys().collect::<Vec<_>>(), ["app/b"]);
+}

@@ -140,3 +140,14 @@ fn a_rollout_that_waits_for_its_delay_writes_no_more_than_it_has_to_tell() {
     // Ten nodes began and were done: two statuses each, whatever the figure in the message.
     assert!((18..=22).contains(&rig.statuses.len()), "{}", rig.statuses.len());
 }
+
+#[test]
+fn what_waits_for_its_turn_is_in_progress_whatever_stands_in_the_way_of_others() {
+    let mut rig = Rig::with_nodes(&["a", "b"]);
+    rig.agent_ready("b", false);
+    rig.policy("p", 1, 120 * SECOND);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.run(20 * SECOND);
+    assert_eq!(rig.waiting()["app/a"], "MinDelay");
+    assert_eq!(rig.status("app").condition("Ready").unwrap().reason, "InProgress");
+}

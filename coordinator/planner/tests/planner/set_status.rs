@@ -266,3 +266,31 @@ fn what_others_say_in_conditions_stays() {
     rig.run(20 * SECOND);
     assert_eq!(rig.set_status("s").condition("Audited"), Some(&other));
 }
+
+#[test]
+fn a_condition_keeps_its_time_until_it_becomes_another() {
+    let mut rig = unattended();
+    let since = |rig: &Rig| rig.set_status("s").condition("Ready").unwrap().last_transition_time;
+    let first = since(&rig);
+    arrives(&mut rig, "reg.test/a:1");
+    rig.run(20 * SECOND);
+    assert_eq!((phase(&rig), since(&rig)), ((SetPhase::Pending, 1, 3), first));
+    arrives(&mut rig, "reg.test/b:1");
+    arrives(&mut rig, "reg.test/c:1");
+    rig.run(20 * SECOND);
+    assert_eq!(phase(&rig), (SetPhase::Ready, 3, 3));
+    assert!(since(&rig) > first);
+}
+
+#[test]
+fn a_plan_in_words_tells_what_becomes_of_a_set() {
+    let mut rig = unattended();
+    arrives(&mut rig, "reg.test/a:1");
+    rig.advance(20 * SECOND);
+    let mut told = String::new();
+    for _ in 0..3 {
+        told += &rig.step().to_string();
+        rig.advance(SECOND * 2);
+    }
+    assert!(told.contains("status of set s: Pending 1/3"), "{told}");
+}

@@ -274,3 +274,53 @@ fn a_failed_attempt_is_the_last_one_attempted_and_not_the_last_one_pulled() {
     rig.run(10 * SECOND);
     assert_eq!((rig.status("app").last_attempted_at, rig.status("app").last_pulled_at), (Some(at), None));
 }
+
+#[test]
+fn the_digest_stays_known_after_the_last_node_has_lost_the_image() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |_| {});
+    rig.run_with(10 * SECOND, Rig::eager);
+    rig.agent_ready("a", false);
+    rig.evicted("a", "app");
+    rig.run(10 * SECOND);
+    assert_eq!(
+        (&*rig.status("app").ready, rig.status("app").resolved_digest.as_deref()),
+        ("0/1", Some("sha256:one"))
+    );
+}
+
+#[test]
+fn a_pull_in_the_second_of_an_election_is_told_by_the_new_leader() {
+    let mut rig = Rig::with_nodes(&["a"]);
+    rig.image("app", |_| {});
+    rig.run(3 * SECOND);
+    rig.pulled("a", "app", "sha256:one");
+    let at = rig.now.wall;
+    rig.elect(2);
+    rig.run(20 * SECOND);
+    assert_eq!(rig.status("app").last_pulled_at, Some(at));
+}
+
+#[test]
+fn one_that_recovers_on_one_node_while_another_still_pulls_has_recovered_in_the_end() {
+    let mut rig = Rig::with_nodes(&["a", "b"]);
+    rig.policy("p", 2, std::time::Duration::ZERO);
+    rig.image("app", |image| image.policy = Some("p".to_owned()));
+    rig.run(3 * SECOND);
+    rig.take("b");
+    rig.work("a", |_| Err((FailureScope::Image, FailureReason::NotFound)));
+    rig.run(10 * SECOND);
+    assert_eq!(rig.status("app").phase, Some(Phase::Degraded));
+    for _ in 0..60 {
+        rig.run(SECOND);
+        rig.renew("b");
+        if rig.grant("a").is_some() {
+            rig.work("a", |_| Ok("sha256:one"));
+        }
+    }
+    assert_eq!((rig.status("app").phase, rig.status("app").nodes_ready), (Some(Phase::Pulling), 1));
+    rig.pulled("b", "app", "sha256:one");
+    rig.finish("b");
+    rig.run(10 * SECOND);
+    assert_eq!(rig.events.last().map(|event| event.reason.as_str()), Some("Recovered"));
+}

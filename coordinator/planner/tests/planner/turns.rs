@@ -133,3 +133,31 @@ fn a_node_that_let_a_grant_pass_is_not_starved_by_one_that_fails_again_and_again
     });
     assert!(served, "b waits for its turn for ever");
 }
+
+#[test]
+fn a_lease_is_written_once_a_plan_whether_it_gives_way_or_holds_what_nobody_wants() {
+    for (longest, told) in [("b", vec![("a", "Unwanted"), ("b", "NextTurn")]), ("a", vec![("a", "Unwanted")])]
+    {
+        let mut rig = rig(2, &["a", "b", "c"]);
+        for (node, pool) in [("a", "x"), ("b", "y"), ("c", "z")] {
+            label(&mut rig, node, pool);
+            add(&mut rig, &format!("{pool}-1"), 0, Some(pool));
+            add(&mut rig, &format!("{pool}-2"), 0, Some(pool));
+        }
+        rig.run(2 * SECOND);
+        rig.take(longest);
+        rig.run(SECOND);
+        rig.take(if longest == "a" { "b" } else { "a" });
+        for _ in 0..30 {
+            rig.run(19 * SECOND);
+            rig.renew("a");
+            rig.renew("b");
+        }
+        rig.run(25 * SECOND);
+        rig.advance(5 * SECOND);
+        rig.delete_image("x-1");
+        let withdrawals = rig.plan().withdrawals;
+        let told_now: Vec<_> = withdrawals.iter().map(|w| (w.node.as_str(), w.reason.as_str())).collect();
+        assert_eq!(told_now, told);
+    }
+}

@@ -225,3 +225,30 @@ fn nor_does_a_rejection_of_its_repeat() {
     rig.world.memory.issue_rejected("a", &issue.grant.id, rig.now);
     assert!(rig.plan().issues.is_empty());
 }
+
+#[test]
+fn whether_it_is_still_wanted_is_asked_of_its_own_node() {
+    for (from, to) in [("a", "b"), ("b", "a")] {
+        let mut rig = Rig::with_nodes(&["a", "b"]);
+        for node in ["a", "b"] {
+            rig.node(node, |facts| drop(facts.labels.insert("name".to_owned(), node.to_owned())));
+        }
+        let on = |node: &str| [("name".to_owned(), node.to_owned())].into();
+        rig.image("app", |image| image.node_selector = on(from));
+        let issue = loop {
+            let plan = rig.plan();
+            if let Some(issues) = plan.issues.first() {
+                break issues.issues[0].clone();
+            }
+            rig.apply(&plan);
+            rig.advance(SECOND / 10);
+        };
+        rig.world.memory.issue_sent(&issue);
+        settle(&mut rig, &issue, Unknown);
+        rig.image("app", |image| image.node_selector = on(to));
+        rig.advance(2 * SECOND);
+        let plan = rig.plan();
+        let repeat = plan.issues.iter().flat_map(|policy| &policy.issues).find(|again| again.node == from);
+        assert!(repeat.unwrap().grant.withdrawn.is_some(), "from {from} to {to}");
+    }
+}
