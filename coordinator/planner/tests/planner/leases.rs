@@ -163,3 +163,15 @@ fn why_a_pair_waits_is_told_of_the_nodes_that_there_are() {
     rig.node("b", |_| {});
     assert_eq!(rig.waiting().into_keys().collect::<Vec<_>>(), ["app/b"]);
 }
+
+#[test]
+fn pairs_that_wait_are_counted() {
+    let mut rig = Rig::with_nodes(&["a", "b"]);
+    let counted = |rig: &mut Rig| {
+        let waiting = rig.plan().waiting;
+        (waiting.len(), waiting.is_empty())
+    };
+    assert_eq!(counted(&mut rig), (0, true));
+    rig.image("app", |_| {});
+    assert_eq!(counted(&mut rig), (2, false));
+}

@@ -294,3 +294,17 @@ fn a_plan_in_words_tells_what_becomes_of_a_set() {
     }
     assert!(told.contains("status of set s: Pending 1/3"), "{told}");
 }
+
+#[test]
+fn a_child_that_is_about_to_change_gets_no_status_in_the_same_plan() {
+    let mut rig = unattended();
+    rig.advance(20 * SECOND);
+    rig.forget_statuses();
+    assert_eq!(rig.plan().statuses.len(), 3);
+    rig.set("s", |set| set.settings.secrets = vec!["secret".to_owned()]);
+    let plan = rig.plan();
+    assert!(!plan.children.is_empty());
+    for write in plan.statuses {
+        assert!(plan.children.iter().all(|child| child.child != write.image), "{write:?}");
+    }
+}
