@@ -308,3 +308,18 @@ fn a_child_that_is_about_to_change_gets_no_status_in_the_same_plan() {
         assert!(plan.children.iter().all(|child| child.child != write.image), "{write:?}");
     }
 }
+
+#[test]
+fn what_happens_to_others_in_the_moment_of_an_edit_is_told() {
+    let mut rig = unattended();
+    rig.image("app", |_| {});
+    rig.run(10 * SECOND);
+    rig.pulled("node", "app", "sha256:one");
+    rig.advance(20 * SECOND);
+    rig.set("s", |set| set.settings.secrets = vec!["secret".to_owned()]);
+    let plan = rig.plan();
+    assert!(!plan.children.is_empty());
+    let told: Vec<_> =
+        plan.events.iter().map(|event| (event.image.as_str(), event.reason.as_str())).collect();
+    assert_eq!(told, [("app", "Cached")]);
+}
