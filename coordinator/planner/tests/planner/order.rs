@@ -26,6 +26,14 @@ pub(crate) fn label(rig: &mut Rig, node: &str, pool: &str) {
     });
 }
 
+/// One slot, `a` in pool `x` and `b` in pool `y`.
+pub(crate) fn one_slot() -> Rig {
+    let mut rig = rig(1, &["a", "b"]);
+    label(&mut rig, "a", "x");
+    label(&mut rig, "b", "y");
+    rig
+}
+
 #[test]
 fn a_grant_carries_images_by_priority_and_then_by_name() {
     let mut rig = rig(1, &["a"]);
@@ -39,9 +47,7 @@ fn a_grant_carries_images_by_priority_and_then_by_name() {
 
 #[test]
 fn the_node_with_the_lowest_priority_value_comes_first() {
-    let mut rig = rig(1, &["a", "b"]);
-    label(&mut rig, "a", "x");
-    label(&mut rig, "b", "y");
+    let mut rig = one_slot();
     add(&mut rig, "later", 1, Some("x"));
     add(&mut rig, "sooner", 0, Some("y"));
     rig.run(2 * SECOND);
@@ -161,9 +167,7 @@ pub(crate) fn a_is_in_line_before_b(rig: &mut Rig) {
 
 #[test]
 fn a_grant_that_was_taken_back_was_a_turn_all_the_same() {
-    let mut rig = rig(1, &["a", "b"]);
-    label(&mut rig, "a", "x");
-    label(&mut rig, "b", "y");
+    let mut rig = one_slot();
     add(&mut rig, "a-first", -1, Some("x"));
     add(&mut rig, "b-first", -1, Some("y"));
     add(&mut rig, "both", 0, None);
@@ -177,9 +181,7 @@ fn a_grant_that_was_taken_back_was_a_turn_all_the_same() {
 
 #[test]
 fn a_node_that_takes_its_grants_again_is_in_line_like_all_others() {
-    let mut rig = rig(1, &["a", "b"]);
-    label(&mut rig, "a", "x");
-    label(&mut rig, "b", "y");
+    let mut rig = one_slot();
     add(&mut rig, "first", 0, Some("x"));
     rig.run(15 * SECOND);
     assert_eq!(rig.waiting()["first/a"], "NotAnswering");
@@ -190,9 +192,7 @@ fn a_node_that_takes_its_grants_again_is_in_line_like_all_others() {
 
 #[test]
 fn also_one_that_found_what_it_was_asked_to_pull() {
-    let mut rig = rig(1, &["a", "b"]);
-    label(&mut rig, "a", "x");
-    label(&mut rig, "b", "y");
+    let mut rig = one_slot();
     add(&mut rig, "first", 0, Some("x"));
     rig.image("first", |image| image.pull_policy = ImagePullPolicy::IfNotPresent);
     rig.run(4 * SECOND);

@@ -71,13 +71,19 @@ fn progress_tells_what_stands_in_the_way_of_others_also_when_nobody_is_in_line()
     );
 }
 
-#[test]
-fn also_while_nobody_pulls_yet() {
+/// Nobody pulls yet: `a` waits for the delay, and `b` has no agent.
+fn nobody_pulls_yet() -> Rig {
     let mut rig = Rig::with_nodes(&["a", "b"]);
     rig.agent_ready("b", false);
     rig.policy("p", 1, 120 * SECOND);
     rig.image("app", |image| image.policy = Some("p".to_owned()));
     rig.run(20 * SECOND);
+    rig
+}
+
+#[test]
+fn also_while_nobody_pulls_yet() {
+    let rig = nobody_pulls_yet();
     let progress = rig.status("app").condition("PullProgress").unwrap();
     assert_eq!(
         progress.message,
@@ -143,11 +149,7 @@ fn a_rollout_that_waits_for_its_delay_writes_no_more_than_it_has_to_tell() {
 
 #[test]
 fn what_waits_for_its_turn_is_in_progress_whatever_stands_in_the_way_of_others() {
-    let mut rig = Rig::with_nodes(&["a", "b"]);
-    rig.agent_ready("b", false);
-    rig.policy("p", 1, 120 * SECOND);
-    rig.image("app", |image| image.policy = Some("p".to_owned()));
-    rig.run(20 * SECOND);
+    let mut rig = nobody_pulls_yet();
     assert_eq!(rig.waiting()["app/a"], "MinDelay");
     assert_eq!(rig.status("app").condition("Ready").unwrap().reason, "InProgress");
 }

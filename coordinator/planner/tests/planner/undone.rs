@@ -2,14 +2,12 @@
 
 use drop_protocol::{FailureReason, FailureScope, ImagePullPolicy, LowDisk, Outcome};
 
-use crate::order::{a_is_in_line_before_b, add, label, rig};
+use crate::order::{a_is_in_line_before_b, add, one_slot};
 use crate::rig::{Rig, SECOND};
 
 /// One slot; `a` has taken a grant of `images`, more urgent than what `b` waits for meanwhile.
 fn a_works_and_b_waits(images: &[&str], change: impl Fn(&mut Rig, &str)) -> Rig {
-    let mut rig = rig(1, &["a", "b"]);
-    label(&mut rig, "a", "x");
-    label(&mut rig, "b", "y");
+    let mut rig = one_slot();
     for image in images {
         add(&mut rig, image, -1, Some("x"));
         change(&mut rig, image);
@@ -25,9 +23,7 @@ fn a_works_and_b_waits(images: &[&str], change: impl Fn(&mut Rig, &str)) -> Rig 
 
 /// The same, before `b` wants anything.
 fn a_works() -> Rig {
-    let mut rig = rig(1, &["a", "b"]);
-    label(&mut rig, "a", "x");
-    label(&mut rig, "b", "y");
+    let mut rig = one_slot();
     add(&mut rig, "first", 0, Some("x"));
     rig.run(4 * SECOND);
     rig.take("a");
